@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# all      build/docker-volume-rados, build/docker-volume-rados-server, build/radosvol-blockd
+# check    unit tests and fuzz targets (no root, no Ceph); scripts/check runs everything
+# asan     the programs and unit tests with AddressSanitizer and UBSan, under build/asan
+# tsan     the same with ThreadSanitizer, under build/tsan
+# fuzz     the libFuzzer targets, under build/fuzz
+# format   let clang-format decide; lint: clang-tidy, cppcheck, format check, spelling
+# install  to $(DESTDIR)$(PREFIX)
+#
+# FLAVOR picks the build: empty (release), asan or tsan. WERROR=1 makes warnings errors.
+
+FLAVOR  ?=
+PREFIX  ?= /usr/local
+BUILD   := build$(if $(FLAVOR),/$(FLAVOR))
+VERSION := 0.1.0
+
+PKGS_DRIVER := blkid jansson
+PKGS_SERVER := libmicrohttpd jansson blkid
+PKG_CONFIG  ?= pkg-config
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+            -Wformat=2 -Wvla $(if $(WERROR),-Werror)
+HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -fstack-clash-protection
+ifeq ($(FLAVOR),asan)
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+HARDENING := -fPIE
+else ifeq ($(FLAVOR),tsan)
+SANITIZE := -fsanitize=thread -fno-omit-frame-pointer
+HARDENING := -fPIE
+endif
+
+OPT      ?= -O2 -g
+CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Idriver -I.
+CFLAGS   += -std=gnu17 $(OPT) $(WARNINGS) $(HARDENING) $(SANITIZE) -pthread
+LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) -pthread
+CFLAGS   += $(shell $(PKG_CONFIG) --cflags $(PKGS_SERVER))
+
+LIBS_DRIVER := -lrados -lblkid
+LIBS_SERVER := -lmicrohttpd -ljansson $(LIBS_DRIVER)
+
+# Programs are a main file each; everything else is library.
+BLOCKD_MAIN     := driver/block/blockd.c
+SERVER_MAIN     := plugin/server/main.c
+DRIVER_SRCS     := $(filter-out $(BLOCKD_MAIN),$(wildcard driver/*/*.c))
+COMMON_SRCS     := $(wildcard plugin/*.c)
+SERVER_SRCS     := $(filter-out $(SERVER_MAIN),$(wildcard plugin/server/*.c))
+SUPERVISOR_SRCS := $(wildcard plugin/supervisor/*.c)
+UNIT_SRCS       := $(wildcard tests/unit/test_*.c)
+LIVE_SRCS       := $(wildcard tests/driver/test_*.c)
+FUZZ_SRCS       := $(wildcard tests/fuzz/fuzz_*.c)
+BENCH_SRCS      := $(wildcard tests/bench/*.c)
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+PROGRAMS := $(BUILD)/docker-volume-rados $(BUILD)/docker-volume-rados-server $(BUILD)/radosvol-blockd
+UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
+LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS))
+FUZZ     := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SRCS))
+
+.PHONY: all tests unit live check asan tsan fuzz format lint install clean
+.SECONDARY:
+
+all: $(PROGRAMS)
+unit: $(UNIT)
+live: $(LIVE)
+tests: unit live
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libdriver.a: $(call obj,$(DRIVER_SRCS))
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(BUILD)/libserver.a: $(call obj,$(SERVER_SRCS) $(COMMON_SRCS))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# The supervisor links neither librados nor jansson: it must be small and must not die.
+$(BUILD)/docker-volume-rados: $(call obj,$(SUPERVISOR_SRCS) $(COMMON_SRCS) driver/block/keeper.c \
+                              $(wildcard driver/base/*.c))
+	$(CC) $(LDFLAGS) -o $@ $^
+$(BUILD)/docker-volume-rados-server: $(call obj,$(SERVER_MAIN)) $(BUILD)/libserver.a $(BUILD)/libdriver.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_SERVER)
+$(BUILD)/radosvol-blockd: $(call obj,$(BLOCKD_MAIN)) $(BUILD)/libdriver.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_DRIVER)
+
+$(BUILD)/tests/driver/%: $(BUILD)/obj/tests/driver/%.o $(BUILD)/libdriver.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_DRIVER)
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libserver.a $(BUILD)/libdriver.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_SERVER)
+
+# Fuzz targets are built whole with clang, so that the code under test carries its coverage too.
+FUZZ_LIB_SRCS := $(DRIVER_SRCS) $(COMMON_SRCS) $(SERVER_SRCS)
+fuzz: $(FUZZ)
+build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -std=gnu17 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	    -fno-sanitize-recover=undefined -MMD -MP -c -o $@ $<
+build/fuzz/libfuzzed.a: $(patsubst %.c,build/fuzz/obj/%.o,$(FUZZ_LIB_SRCS))
+	@rm -f $@
+	$(AR) rcs $@ $^
+build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libfuzzed.a
+	@mkdir -p $(@D)
+	clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LIBS_SERVER)
+
+check: unit fuzz
+	tests/run unit fuzz
+asan:
+	$(MAKE) FLAVOR=asan all unit live
+tsan:
+	$(MAKE) FLAVOR=tsan all unit
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+format:
+	clang-format -i $(C_FILES)
+lint:
+	scripts/lint
+
+install: all
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/docker-volume-rados
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/docker-volume-rados \
+	    $(BUILD)/docker-volume-rados-server $(BUILD)/radosvol-blockd
+
+clean:
+	rm -rf build
+
+-include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* Small whole files that must never be seen half-written. */
+
+/* Read all of PATH, at most MAX bytes. *ret is NUL-terminated; the caller frees it.
+ * 0, -ENOENT, -EFBIG, or another errno. */
+int file_read(const char *path, size_t max, char **ret, size_t *ret_len, struct error *err);
+
+/* Replace PATH by LEN bytes of DATA at once: readers see the old file or the new one, and the new
+ * one is on disk when the call returns. Mode 0600. */
+int file_replace(const char *path, const void *data, size_t len, struct error *err);
+
+/* Make PATH and its missing parents, MODE for the last one, 0755 for parents. */
+int file_make_dir(const char *path, mode_t mode, struct error *err);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/io.h"
+
+/* A device back end turns an open image into a kernel block device. One instance per process;
+ * descriptors that must survive the process are handed to the keeper. */
+
+struct backend;
+
+/* Where descriptors are kept over a crash (the supervisor). NAME is at most 31 bytes, such as
+ * "fuse" or "loop". */
+struct fd_keeper {
+    /* Keep a copy of FD under NAME. 0 or negative errno. */
+    int (*store)(struct fd_keeper *keeper, const char *name, int fd);
+    /* The descriptor kept under NAME by a predecessor, or -1; the caller owns the result. */
+    int (*fetch)(struct fd_keeper *keeper, const char *name);
+};
+
+struct backend_settings {
+    const char *name;             /* shown by losetup and lsblk: the volume's name */
+    uint32_t logical_block_bytes; /* 512 or 4096 */
+    int read_only;
+};
+
+struct backend_stats {
+    uint64_t reads, writes, discards, flushes, read_bytes, write_bytes, errors;
+};
+
+struct backend_ops {
+    const char *name; /* "fuse" */
+    /* Can this machine do it? 0, or negative errno with err naming what is missing. Required. */
+    int (*probe)(struct error *err);
+    /* Make the device and serve it from threads of its own until detach. Required. */
+    int (*attach)(struct image_io *io, struct fd_keeper *keeper,
+                  const struct backend_settings *settings, struct backend **ret, struct error *err);
+    /* "/dev/loop3". Required. */
+    const char *(*device)(const struct backend *backend);
+    /* Follow the image's new size. Required. */
+    int (*resize)(struct backend *backend, uint64_t size, struct error *err);
+    void (*stats)(const struct backend *backend, struct backend_stats *ret); /* Required. */
+    /* Remove the device; waits for its requests. -EBUSY when somebody has it open (err says so):
+     * then nothing has changed and the device goes on. On success BACKEND is freed. Required. */
+    int (*detach)(struct backend *backend, int64_t deadline, struct error *err);
+};
+
+extern const struct backend_ops fuse_loop_backend;
+
+/* The best back end this machine has, or NULL with err saying what is missing for each. */
+const struct backend_ops *backend_choose(struct error *err);

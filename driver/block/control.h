@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* How the server talks to a radosvol-blockd: SOCK_SEQPACKET on a Unix socket that the supervisor
+ * listens on and hands to the blockd as descriptor 3, so a call made before the blockd is ready
+ * just waits. One packet there, one packet back; a connection may carry several calls.
+ *
+ * Both packets are plain structs on one machine; `version` guards against an upgrade in between.
+ * Bytes from outside are checked by blockd_request_check / blockd_reply_check (pure). */
+
+#define BLOCKD_VERSION 1
+
+enum blockd_op {
+    BLOCKD_STATUS = 1, /* answered once the device is attached, or attaching has failed */
+    BLOCKD_DETACH = 2, /* give the device, the lock and the watch back, answer, end the process */
+};
+
+struct blockd_request {
+    uint32_t version;
+    uint32_t op; /* enum blockd_op */
+};
+
+enum blockd_state {
+    BLOCKD_ATTACHED = 1,
+    BLOCKD_FENCED = 2, /* another host took the volume: all I/O fails */
+};
+
+struct blockd_reply {
+    uint32_t version;
+    int32_t result;     /* 0 or a negative errno */
+    uint32_t state;     /* enum blockd_state */
+    uint32_t read_only; /* 0 or 1 */
+    uint64_t size;      /* bytes */
+    uint64_t pid;
+    uint64_t reads, writes, discards, flushes; /* requests done since the start */
+    uint64_t read_bytes, write_bytes;
+    uint64_t errors;    /* requests that failed */
+    char device[64];    /* "/dev/loop3" */
+    char backend[16];   /* "fuse" */
+    char text[512];     /* words of the failure when result < 0 */
+};
+
+int blockd_request_check(const void *packet, size_t len, struct blockd_request *ret);
+int blockd_reply_check(const void *packet, size_t len, struct blockd_reply *ret);
+
+/* Call the blockd behind SOCKET. *ret is filled when the blockd answered, also with result < 0 (err
+ * then has its words). 0, the blockd's result, -ENOENT or -ECONNREFUSED (no blockd there),
+ * -ECONNRESET (it ended without an answer), -ETIMEDOUT. Blocks; any thread. */
+int blockd_call(const char *socket, enum blockd_op op, int64_t deadline, struct blockd_reply *ret,
+                struct error *err);

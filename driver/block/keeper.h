@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "block/backend.h"
+
+/* The wire between a blockd and the supervisor that keeps its descriptors: SOCK_SEQPACKET, inherited
+ * by the blockd as descriptor 4. One packet names one descriptor, which travels with it
+ * (SCM_RIGHTS). The supervisor first sends what a crashed predecessor had stored, then a packet with
+ * an empty name and no descriptor; after that only the blockd sends. No replies. */
+
+#define KEEPER_VERSION  1
+#define KEEPER_NAME_MAX 32
+#define KEEPER_FDS_MAX  8
+
+struct keeper_packet {
+    uint32_t version;
+    char name[KEEPER_NAME_MAX]; /* NUL-terminated */
+};
+
+/* Send a packet, with FD unless it is -1. 0 or negative errno. */
+int keeper_send(int socket, const char *name, int fd);
+
+/* Receive a packet; *ret_fd is -1 when none came along, else the caller's. 0, -ECONNRESET at the
+ * end, -EBADMSG, or another errno. */
+int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd);
+
+/* The blockd's side: reads what a predecessor left, then implements fd_keeper. Freed with
+ * keeper_client_free. */
+int keeper_client_open(int socket, struct fd_keeper **ret, struct error *err);
+void keeper_client_free(struct fd_keeper *keeper);

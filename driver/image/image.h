@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "rados/cls_lock.h"
+#include "rados/cls_rbd.h"
+#include "rados/cluster.h"
+
+/* RBD v2 images as control-plane objects: find, read, list, create, publish, remove.
+ *
+ * Everything an image says of itself is read in one round trip from its header object. All calls
+ * block up to their deadline and are for any thread but librados' own. */
+
+#define IMAGE_ID_MAX     RBD_ID_MAX
+#define IMAGE_NAME_MAX   RBD_NAME_MAX
+#define IMAGE_PREFIX_MAX 96
+
+struct image_header {
+    char id[IMAGE_ID_MAX];
+    uint64_t size; /* bytes */
+    uint8_t order; /* log2 of the object size */
+    uint64_t features;
+    uint64_t op_features;
+    uint64_t flags;
+    char object_prefix[IMAGE_PREFIX_MAX];
+    int64_t data_pool_id; /* -1: same pool as the header */
+    uint64_t stripe_unit; /* bytes; the object size unless STRIPINGV2 */
+    uint64_t stripe_count;
+    struct rbd_snap_context snapc;
+    struct rbd_parent parent; /* pool_id -1: none */
+    struct timespec created;
+    struct rbd_pairs metadata;
+    struct lock_info lock; /* the exclusive lock "rbd_lock" */
+};
+void image_header_free(struct image_header *header); /* leaves it empty */
+
+static inline void cleanup_image_headerp(struct image_header *header)
+{
+    image_header_free(header);
+}
+#define cleanup_image_header __attribute__((cleanup(cleanup_image_headerp)))
+
+/* NULL when there is no such key. */
+const char *image_header_metadata(const struct image_header *header, const char *key);
+
+/* Why an image with this header must not be written by us: 0 when it may be, or -EOPNOTSUPP with err
+ * naming the feature and what to do. Object map and fast-diff are allowed: the owner marks them
+ * invalid before it writes. */
+int image_check_writable(const struct image_header *header, struct error *err);
+
+/* The id of image NAME. 0, -ENOENT (no such image), -ETIMEDOUT, or another errno. */
+int image_find(struct cluster *cluster, const char *name, int64_t deadline,
+               char ret_id[IMAGE_ID_MAX], struct error *err);
+
+/* All of the header of image ID. 0, -ENOENT, -ETIMEDOUT, -EBADMSG, or another errno. */
+int image_read_header(struct cluster *cluster, const char *id, int64_t deadline,
+                      struct image_header *ret, struct error *err);
+
+/* Names and ids of all images, sorted by name: *ret holds name (key) and id (value, as the class
+ * encodes it: u32 length and bytes decoded to text). rbd_pairs_free. */
+int image_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret,
+               struct error *err);
+
+/* Set or (value NULL) remove metadata of image ID. */
+int image_set_metadata(struct cluster *cluster, const char *id, const char *key, const char *value,
+                       int64_t deadline, struct error *err);
+
+/* One snapshot's facts. 0, -ENOENT, ... */
+int image_snapshot(struct cluster *cluster, const char *id, uint64_t snap_id, int64_t deadline,
+                   struct rbd_snapshot *ret, struct error *err);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/image.h"
+#include "rados/cluster.h"
+
+/* Reading and writing an open image: a linear array of bytes cut into objects of 1 << order bytes.
+ *
+ * Requests are asynchronous. RADOS acknowledges a write when all replicas have it, so a completed
+ * write is durable; a flush waits for the writes submitted before it. Who may write is the business
+ * of ownership.h: nothing here checks the lock. */
+
+struct image_io;
+
+/* Open the I/O side of an image whose header was read. Copies what it needs.
+ * CLUSTER's kind decides whether requests wait for ever or fail with -ETIMEDOUT; it must outlive
+ * the result. 0, or negative errno with err set. */
+int image_io_open(struct cluster *cluster, const struct image_header *header,
+                  struct image_io **ret, struct error *err);
+
+/* Wait for all requests to end, then free. Accepts NULL. */
+void image_io_close(struct image_io *io);
+
+uint64_t image_io_size(const struct image_io *io);        /* bytes */
+uint64_t image_io_object_size(const struct image_io *io); /* bytes */
+unsigned image_io_in_flight(const struct image_io *io);   /* requests not done yet */
+
+/* Take over size and snapshot context of a header that was read again. Requests submitted before
+ * keep the old context. Any thread. */
+int image_io_refresh(struct image_io *io, const struct image_header *header, struct error *err);
+
+/* From now on every request fails with -ESHUTDOWN at once (this client was fenced). */
+void image_io_fence(struct image_io *io);
+
+enum image_io_kind {
+    IMAGE_READ,
+    IMAGE_WRITE,
+    IMAGE_DISCARD,      /* afterwards the range reads as zeroes and its space is free */
+    IMAGE_WRITE_ZEROES, /* the same; kept apart because a discard may round, this may not */
+    IMAGE_FLUSH,        /* offset and length are ignored */
+};
+
+/* A request belongs to the caller, who fills the first part and leaves it alone until done() is
+ * called: once, from a librados thread (or from image_submit itself when it fails at once), with 0
+ * or a negative errno. done() must not block and may free the request.
+ * A read's buffer must live until done(); a write's bytes are copied before image_submit returns.
+ * The range must lie inside the image (done gets -EINVAL otherwise). */
+struct image_request {
+    enum image_io_kind kind;
+    uint64_t offset; /* bytes */
+    uint64_t length; /* bytes */
+    void *buffer;    /* READ: filled, WRITE: taken */
+    void (*done)(struct image_request *request, int result);
+    /* used by image_submit only */
+    struct image_io *io;
+    atomic_uint pending;
+    atomic_int result;
+};
+
+/* Start a request. May block while librados' in-flight limits are used up. Any thread but librados'
+ * own. */
+void image_submit(struct image_io *io, struct image_request *request);
+
+/* Submit and wait. 0 or a negative errno. Not for librados' threads. */
+int image_run(struct image_io *io, enum image_io_kind kind, uint64_t offset, uint64_t length,
+              void *buffer);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/image.h"
+#include "image/io.h"
+#include "rados/cluster.h"
+
+/* Ownership of an image: who may write it. Same protocol as librbd and krbd, so stock tools and we
+ * respect each other.
+ *
+ *   state      lock   watch   writes   leaves by
+ *   free       no     no      no       ownership_acquire            -> owned
+ *   owned      yes    yes     yes      ownership_release            -> free
+ *                                      watch error                  -> unwatched
+ *   unwatched  yes    no      yes      re-watch and set_cookie      -> owned
+ *                                      blocklisted (-ESHUTDOWN)     -> fenced
+ *                                      lock lost                    -> fenced
+ *   fenced     ?      no      never    ownership_release            -> (ended)
+ */
+
+enum ownership_state {
+    OWNERSHIP_OWNED,
+    OWNERSHIP_UNWATCHED,
+    OWNERSHIP_FENCED,
+};
+
+struct ownership;
+
+/* Watch image ID's header and take its exclusive lock; then read the header again into *ret_header
+ * (the caller frees it). HOST and PROCESS go into the lock's description, which `rbd lock ls` and
+ * other hosts show.
+ * WATCH_TIMEOUT_S: seconds after which the cluster forgets a silent watcher.
+ * 0; -EBUSY (held by another client: err names host, since when and the client); -ENOENT;
+ * -ETIMEDOUT; -EPERM; -EOPNOTSUPP (image_check_writable); or what librados returned. */
+int ownership_acquire(struct cluster *cluster, const char *id, const char *host,
+                      unsigned watch_timeout_s, int64_t deadline, struct image_header *ret_header,
+                      struct ownership **ret, struct error *err);
+
+/* The I/O that must follow the header's changes and stop when fenced. Set once, before serving. */
+void ownership_attach_io(struct ownership *ownership, struct image_io *io);
+
+/* A descriptor that polls readable when ownership_run has work. Borrowed. */
+int ownership_fd(const struct ownership *ownership);
+
+/* Serve what happened since: answer notifies, follow header updates, re-watch after an error. Called
+ * from the process' main loop when ownership_fd is readable and at least every few seconds. */
+void ownership_run(struct ownership *ownership);
+
+enum ownership_state ownership_state(const struct ownership *ownership);
+
+/* Called from ownership_run, after the I/O side has the new size, when the image's size changed. */
+void ownership_on_resize(struct ownership *ownership, void (*resized)(void *arg, uint64_t size),
+                         void *arg);
+
+/* Unlock, tell the others, unwatch, free. Accepts NULL. */
+void ownership_release(struct ownership *ownership);
+
+/* Who holds a lock, in words for an operator: "host-b since 10:02:11 UTC (client 4123)". */
+void ownership_describe(const struct lock_info *lock, char *text, size_t size);
+
+/* Host name and start time (RFC 3339, UTC) out of a lock's description; "" where it says none (a
+ * lock of librbd or krbd). */
+void ownership_parse_description(const char *description, char *host, size_t host_size, char *since,
+                                 size_t since_size);

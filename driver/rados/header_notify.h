@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+/* The notifies that clients of an RBD image send each other on its header object (ceph:
+ * librbd/WatchNotifyTypes). Pure functions; decoders return 0 or -EBADMSG. */
+
+enum notify_op {
+    NOTIFY_ACQUIRED_LOCK = 0,
+    NOTIFY_RELEASED_LOCK = 1,
+    NOTIFY_REQUEST_LOCK = 2,
+    NOTIFY_HEADER_UPDATE = 3,
+    NOTIFY_ASYNC_PROGRESS = 4,
+    NOTIFY_ASYNC_COMPLETE = 5,
+    NOTIFY_FLATTEN = 6,
+    NOTIFY_RESIZE = 7,
+    NOTIFY_SNAP_CREATE = 8,
+    NOTIFY_SNAP_REMOVE = 9,
+    NOTIFY_SNAP_RENAME = 10,
+    NOTIFY_RENAME = 11,
+    NOTIFY_SNAP_PROTECT = 12,
+    NOTIFY_SNAP_UNPROTECT = 13,
+    NOTIFY_REBUILD_OBJECT_MAP = 14,
+    NOTIFY_UPDATE_FEATURES = 15,
+    NOTIFY_MIGRATE = 16,
+    NOTIFY_SPARSIFY = 17,
+    NOTIFY_QUIESCE = 18,
+    NOTIFY_UNQUIESCE = 19,
+    NOTIFY_METADATA_UPDATE = 20,
+};
+
+/* A notify's kind and its sender; the body of the operations we do not serve is not looked at. An
+ * empty payload is the old form of HEADER_UPDATE. client_id and handle are 0 unless the operation
+ * carries a client (ACQUIRED, RELEASED, REQUEST_LOCK). */
+struct header_notify {
+    uint32_t op; /* enum notify_op, or a number newer than it */
+    uint64_t client_id;
+    uint64_t handle;
+};
+int notify_decode(struct decoder d, struct header_notify *ret);
+
+/* ACQUIRED_LOCK, RELEASED_LOCK, REQUEST_LOCK (with "force" false) */
+void notify_encode_client(struct encoder *e, enum notify_op op, uint64_t client_id, uint64_t handle);
+void notify_encode_header_update(struct encoder *e);
+
+/* Does an owner have to answer this operation with a result code? (Everything that asks for work;
+ * not the announcements 0, 1, 3, 4, 5, which get an empty acknowledgement.) */
+bool notify_wants_result(uint32_t op);
+void notify_encode_result(struct encoder *e, int32_t result); /* negative errno or 0 */
+int notify_decode_result(struct decoder d, int32_t *ret);
+
+/* The answer of rados_notify2, also filled in when it returns -ETIMEDOUT: who acknowledged (with
+ * which result, 0 when the acknowledgement was empty) and who is registered but silent. */
+struct notify_peer {
+    uint64_t client_id;
+    uint64_t handle;
+    int32_t result;
+};
+struct notify_answer {
+    struct notify_peer *acks; /* notify_answer_free */
+    size_t ack_count;
+    struct notify_peer *timeouts;
+    size_t timeout_count;
+};
+int notify_decode_answer(struct decoder d, struct notify_answer *ret);
+void notify_answer_free(struct notify_answer *answer);

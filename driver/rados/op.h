@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <rados/librados.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+/* One compound operation on one object, run with a deadline: all of its steps happen, or none.
+ *
+ * librados has no timed wait, so the operation runs asynchronously and keeps its own memory: when
+ * the deadline passes first, op_run returns -ETIMEDOUT, and the rest is freed whenever librados is
+ * done with it. A timed-out write may still happen later; callers must be able to live with both.
+ * An op belongs to one thread. */
+
+struct op;
+
+struct op *op_read(void);  /* NULL when out of memory; op_free */
+struct op *op_write(void); /* likewise */
+void op_free(struct op *op); /* accepts NULL */
+
+static inline void cleanup_opp(struct op **op)
+{
+    op_free(*op);
+}
+#define cleanup_op __attribute__((cleanup(cleanup_opp)))
+
+/* Steps, run in the order they were added. The bytes handed in are copied. At most 16 calls of
+ * op_exec on a read op have a result to look at; each returns its index for op_result. */
+unsigned op_exec(struct op *op, const char *class, const char *method, const struct encoder *in);
+void op_create(struct op *op, bool exclusive); /* exclusive: fail with -EEXIST when it is there */
+void op_assert_exists(struct op *op);          /* fail with -ENOENT */
+void op_write_at(struct op *op, uint64_t offset, const void *data, size_t len);
+void op_remove(struct op *op);
+
+/* Run it on OBJECT. 0 or the number of bytes is success for librados; here success is 0. A negative
+ * errno of the first step that failed otherwise, -ETIMEDOUT at the deadline, -ENOMEM when the op or
+ * one of its inputs could not be built. Once per op. */
+int op_run(struct op *op, rados_ioctx_t io, const char *object, int64_t deadline);
+
+/* A read op's step went well or not (0 or negative errno: such a step does not fail the others), and
+ * its answer, borrowed until op_free. Only after op_run returned 0. */
+int op_result(struct op *op, unsigned index, struct decoder *ret);
+
+/* A class call with an answer: a read op with one step. *ret (may be NULL) is freed by the caller's
+ * encoder_free; it holds raw answer bytes. */
+int op_call(rados_ioctx_t io, const char *object, const char *class, const char *method,
+            const struct encoder *in, struct encoder *ret, int64_t deadline);
+
+/* A class call that changes the object: a write op with one step. */
+int op_call_write(rados_ioctx_t io, const char *object, const char *class, const char *method,
+                  const struct encoder *in, int64_t deadline);
