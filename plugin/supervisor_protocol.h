@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -30,8 +31,8 @@ struct supervisor_request {
 struct supervisor_reply {
     uint32_t version;
     int32_t result;
-    uint32_t count;                               /* LIST: ids that follow */
-    char text[256];                               /* words when result < 0 */
+    uint32_t count; /* LIST: ids that follow */
+    char text[256]; /* words when result < 0 */
     char ids[][SUPERVISOR_ID_MAX];
 };
 

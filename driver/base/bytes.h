@@ -54,8 +54,8 @@ const void *decode_raw(struct decoder *d, size_t len); /* borrowed; NULL after a
 /* The bytes of a u32-length string as a decoder of their own (empty after a failure). */
 struct decoder decode_blob(struct decoder *d);
 
-/* A string of at most SIZE - 1 bytes without NUL inside, copied with a NUL at the end; a longer one,
- * or one with a NUL inside, is a failure. TEXT is "" after a failure. */
+/* A string of at most SIZE - 1 bytes without NUL inside, copied with a NUL at the end; a longer
+ * one, or one with a NUL inside, is a failure. TEXT is "" after a failure. */
 void decode_string(struct decoder *d, char *text, size_t size);
 
 /* A u32 count of items of at least MIN_ITEM_BYTES each; a count that cannot fit into what is left

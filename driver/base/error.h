@@ -15,7 +15,8 @@ struct error {
     char text[ERROR_TEXT_MAX];
 };
 
-/* Set CODE (a negative errno) and the words; returns CODE, so `return error_set(...)` reads well. */
+/* Set CODE (a negative errno) and the words; returns CODE, so `return error_set(...)` reads well.
+ */
 int error_set(struct error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

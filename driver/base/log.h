@@ -6,7 +6,12 @@
  * the words become spaces. Library code (driver/) logs at debug only; programs log each failure
  * once and name the volume. */
 
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+    LOG_LEVEL_ERROR = 3,
+    LOG_LEVEL_WARNING = 4,
+    LOG_LEVEL_INFO = 6,
+    LOG_LEVEL_DEBUG = 7
+};
 
 /* Set the program's name (kept, not copied) and the most talkative level that is printed. */
 void log_init(const char *program, enum log_level level);

@@ -18,8 +18,8 @@ struct spawn_result {
 /* Run ARGV[0], looked up in /usr/sbin, /usr/bin, /sbin and /bin only, and wait for its end.
  * INPUT: what the tool reads on standard input, or NULL. PASS_FD: a descriptor the tool gets as
  * number 3 ("/proc/self/fd/3"), or -1.
- * 0 when it ran to an end (look at the status), -ENOENT when the tool is not installed (err names it
- * and its package), -ETIMEDOUT when the deadline passed (it is killed), or another errno.
+ * 0 when it ran to an end (look at the status), -ENOENT when the tool is not installed (err names
+ * it and its package), -ETIMEDOUT when the deadline passed (it is killed), or another errno.
  * Blocks; any thread. */
 int spawn_run(const char *const argv[], const char *input, int pass_fd, int64_t deadline,
               struct spawn_result *ret, struct error *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -38,10 +39,10 @@ struct blockd_reply {
     uint64_t pid;
     uint64_t reads, writes, discards, flushes; /* requests done since the start */
     uint64_t read_bytes, write_bytes;
-    uint64_t errors;    /* requests that failed */
-    char device[64];    /* "/dev/loop3" */
-    char backend[16];   /* "fuse" */
-    char text[512];     /* words of the failure when result < 0 */
+    uint64_t errors;  /* requests that failed */
+    char device[64];  /* "/dev/loop3" */
+    char backend[16]; /* "fuse" */
+    char text[512];   /* words of the failure when result < 0 */
 };
 
 int blockd_request_check(const void *packet, size_t len, struct blockd_request *ret);
@@ -52,3 +53,12 @@ int blockd_reply_check(const void *packet, size_t len, struct blockd_reply *ret)
  * -ECONNRESET (it ended without an answer), -ETIMEDOUT. Blocks; any thread. */
 int blockd_call(const char *socket, enum blockd_op op, int64_t deadline, struct blockd_reply *ret,
                 struct error *err);
+
+/* A blockd's command line, made by the server and handed through the supervisor:
+ *   radosvol-blockd --conf F --client N --pool P --namespace NS --image ID --name VOLUME
+ *                   --host H --token T --watch-timeout S --block-size 512|4096
+ *                   --log-level L [--read-only]
+ * Descriptor 3 is the listening control socket, 4 the keeper (keeper.h). --token is random per
+ * attachment and goes into the lock's description, so that a blockd started again after a crash
+ * knows its dead predecessor. Exit status 0: detached in order; anything else: crashed or could not
+ * attach. */

@@ -5,10 +5,10 @@
 
 #include "block/backend.h"
 
-/* The wire between a blockd and the supervisor that keeps its descriptors: SOCK_SEQPACKET, inherited
- * by the blockd as descriptor 4. One packet names one descriptor, which travels with it
- * (SCM_RIGHTS). The supervisor first sends what a crashed predecessor had stored, then a packet with
- * an empty name and no descriptor; after that only the blockd sends. No replies. */
+/* The wire between a blockd and the supervisor that keeps its descriptors: SOCK_SEQPACKET,
+ * inherited by the blockd as descriptor 4. One packet names one descriptor, which travels with it
+ * (SCM_RIGHTS). The supervisor first sends what a crashed predecessor had stored, then a packet
+ * with an empty name and no descriptor; after that only the blockd sends. No replies. */
 
 #define KEEPER_VERSION  1
 #define KEEPER_NAME_MAX 32

@@ -48,8 +48,8 @@ static inline void cleanup_image_headerp(struct image_header *header)
 /* NULL when there is no such key. */
 const char *image_header_metadata(const struct image_header *header, const char *key);
 
-/* Why an image with this header must not be written by us: 0 when it may be, or -EOPNOTSUPP with err
- * naming the feature and what to do. Object map and fast-diff are allowed: the owner marks them
+/* Why an image with this header must not be written by us: 0 when it may be, or -EOPNOTSUPP with
+ * err naming the feature and what to do. Object map and fast-diff are allowed: the owner marks them
  * invalid before it writes. */
 int image_check_writable(const struct image_header *header, struct error *err);
 
@@ -63,8 +63,7 @@ int image_read_header(struct cluster *cluster, const char *id, int64_t deadline,
 
 /* Names and ids of all images, sorted by name: *ret holds name (key) and id (value, as the class
  * encodes it: u32 length and bytes decoded to text). rbd_pairs_free. */
-int image_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret,
-               struct error *err);
+int image_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret, struct error *err);
 
 /* Set or (value NULL) remove metadata of image ID. */
 int image_set_metadata(struct cluster *cluster, const char *id, const char *key, const char *value,

@@ -20,8 +20,8 @@ struct image_io;
 /* Open the I/O side of an image whose header was read. Copies what it needs.
  * CLUSTER's kind decides whether requests wait for ever or fail with -ETIMEDOUT; it must outlive
  * the result. 0, or negative errno with err set. */
-int image_io_open(struct cluster *cluster, const struct image_header *header,
-                  struct image_io **ret, struct error *err);
+int image_io_open(struct cluster *cluster, const struct image_header *header, struct image_io **ret,
+                  struct error *err);
 
 /* Wait for all requests to end, then free. Accepts NULL. */
 void image_io_close(struct image_io *io);

@@ -31,12 +31,13 @@ enum ownership_state {
 struct ownership;
 
 /* Watch image ID's header and take its exclusive lock; then read the header again into *ret_header
- * (the caller frees it). HOST and PROCESS go into the lock's description, which `rbd lock ls` and
- * other hosts show.
+ * (the caller frees it). HOST and TOKEN go into the lock's description with the time, and other
+ * hosts show them. A lock whose description carries the same non-empty TOKEN is a dead
+ * predecessor's (the caller vouches that it is dead): it is fenced and its lock broken at once.
  * WATCH_TIMEOUT_S: seconds after which the cluster forgets a silent watcher.
  * 0; -EBUSY (held by another client: err names host, since when and the client); -ENOENT;
  * -ETIMEDOUT; -EPERM; -EOPNOTSUPP (image_check_writable); or what librados returned. */
-int ownership_acquire(struct cluster *cluster, const char *id, const char *host,
+int ownership_acquire(struct cluster *cluster, const char *id, const char *host, const char *token,
                       unsigned watch_timeout_s, int64_t deadline, struct image_header *ret_header,
                       struct ownership **ret, struct error *err);
 
@@ -46,8 +47,9 @@ void ownership_attach_io(struct ownership *ownership, struct image_io *io);
 /* A descriptor that polls readable when ownership_run has work. Borrowed. */
 int ownership_fd(const struct ownership *ownership);
 
-/* Serve what happened since: answer notifies, follow header updates, re-watch after an error. Called
- * from the process' main loop when ownership_fd is readable and at least every few seconds. */
+/* Serve what happened since: answer notifies, follow header updates, re-watch after an error.
+ * Called from the process' main loop when ownership_fd is readable and at least every few seconds.
+ */
 void ownership_run(struct ownership *ownership);
 
 enum ownership_state ownership_state(const struct ownership *ownership);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/bytes.h"
 
@@ -52,10 +53,16 @@ void rbd_pairs_free(struct rbd_pairs *pairs); /* leaves an empty list */
 /* inputs */
 void rbd_encode_create(struct encoder *e, uint64_t size, uint8_t order, uint64_t features,
                        const char *object_prefix, int64_t data_pool_id);
-void rbd_encode_string(struct encoder *e, const char *text);              /* set_id, dir_get_id, dir_get_name, metadata_get/remove, trash_get/remove */
-void rbd_encode_name_id(struct encoder *e, const char *name, const char *id); /* dir_add_image, dir_remove_image */
-void rbd_encode_page(struct encoder *e, const char *start_after, uint64_t max); /* dir_list, metadata_list, trash_list */
-void rbd_encode_snap_id(struct encoder *e, uint64_t snap_id); /* get_size, get_flags, snapshot_get, parent_overlap_get */
+void rbd_encode_string(
+    struct encoder *e,
+    const char *text); /* set_id, dir_get_id, dir_get_name, metadata_get/remove, trash_get/remove */
+void rbd_encode_name_id(struct encoder *e, const char *name,
+                        const char *id); /* dir_add_image, dir_remove_image */
+void rbd_encode_page(struct encoder *e, const char *start_after,
+                     uint64_t max); /* dir_list, metadata_list, trash_list */
+void rbd_encode_snap_id(
+    struct encoder *e,
+    uint64_t snap_id); /* get_size, get_flags, snapshot_get, parent_overlap_get */
 void rbd_encode_get_features(struct encoder *e, uint64_t snap_id, bool read_only);
 void rbd_encode_set_flags(struct encoder *e, uint64_t flags, uint64_t mask, uint64_t snap_id);
 void rbd_encode_set_size(struct encoder *e, uint64_t size);
@@ -64,14 +71,17 @@ void rbd_encode_pairs_begin(struct encoder *e, uint32_t count);
 void rbd_encode_pair(struct encoder *e, const char *key, const void *value, size_t value_len);
 
 /* answers */
-int rbd_decode_string(struct decoder d, char *ret, size_t size); /* get_id, dir_get_id, dir_get_name, get_object_prefix, metadata_get */
+int rbd_decode_string(
+    struct decoder d, char *ret,
+    size_t size); /* get_id, dir_get_id, dir_get_name, get_object_prefix, metadata_get */
 int rbd_decode_size(struct decoder d, uint8_t *ret_order, uint64_t *ret_size);
 int rbd_decode_features(struct decoder d, uint64_t *ret_features, uint64_t *ret_incompatible);
 int rbd_decode_u64(struct decoder d, uint64_t *ret); /* get_flags, op_features_get */
 int rbd_decode_s64(struct decoder d, int64_t *ret);  /* get_data_pool */
 int rbd_decode_stripe(struct decoder d, uint64_t *ret_unit, uint64_t *ret_count);
 int rbd_decode_time(struct decoder d, struct timespec *ret); /* get_create_timestamp and the like */
-int rbd_decode_pairs(struct decoder d, struct rbd_pairs *ret); /* dir_list, metadata_list; rbd_pairs_free */
+int rbd_decode_pairs(struct decoder d,
+                     struct rbd_pairs *ret); /* dir_list, metadata_list; rbd_pairs_free */
 
 /* A snapshot context: the newest snapshot id ever given, and the ids alive, newest first. */
 struct rbd_snap_context {

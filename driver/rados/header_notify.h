@@ -45,7 +45,8 @@ struct header_notify {
 int notify_decode(struct decoder d, struct header_notify *ret);
 
 /* ACQUIRED_LOCK, RELEASED_LOCK, REQUEST_LOCK (with "force" false) */
-void notify_encode_client(struct encoder *e, enum notify_op op, uint64_t client_id, uint64_t handle);
+void notify_encode_client(struct encoder *e, enum notify_op op, uint64_t client_id,
+                          uint64_t handle);
 void notify_encode_header_update(struct encoder *e);
 
 /* Does an owner have to answer this operation with a result code? (Everything that asks for work;

@@ -17,8 +17,8 @@
 
 struct op;
 
-struct op *op_read(void);  /* NULL when out of memory; op_free */
-struct op *op_write(void); /* likewise */
+struct op *op_read(void);    /* NULL when out of memory; op_free */
+struct op *op_write(void);   /* likewise */
 void op_free(struct op *op); /* accepts NULL */
 
 static inline void cleanup_opp(struct op **op)
@@ -40,8 +40,8 @@ void op_remove(struct op *op);
  * one of its inputs could not be built. Once per op. */
 int op_run(struct op *op, rados_ioctx_t io, const char *object, int64_t deadline);
 
-/* A read op's step went well or not (0 or negative errno: such a step does not fail the others), and
- * its answer, borrowed until op_free. Only after op_run returned 0. */
+/* A read op's step went well or not (0 or negative errno: such a step does not fail the others),
+ * and its answer, borrowed until op_free. Only after op_run returned 0. */
 int op_result(struct op *op, unsigned index, struct decoder *ret);
 
 /* A class call with an answer: a read op with one step. *ret (may be NULL) is freed by the caller's

@@ -43,18 +43,18 @@ enum option_bit {
 };
 
 struct volume_options {
-    unsigned given;             /* enum option_bit */
-    uint64_t size;              /* bytes, a multiple of 4096 */
+    unsigned given; /* enum option_bit */
+    uint64_t size;  /* bytes, a multiple of 4096 */
     enum filesystem fs;
     char mount_options[MOUNT_OPTIONS_MAX]; /* checked, comma-separated; "" for none */
-    uid_t uid;                  /* of the root directory */
+    uid_t uid;                             /* of the root directory */
     gid_t gid;
-    mode_t mode;                /* of the root directory: permission bits and setuid/setgid/sticky */
-    char owner[OWNER_MAX];      /* free text: whom to ask about the volume */
+    mode_t mode;           /* of the root directory: permission bits and setuid/setgid/sticky */
+    char owner[OWNER_MAX]; /* free text: whom to ask about the volume */
     char data_pool[POOL_NAME_MAX]; /* "" for the pool of the header */
-    uint8_t order;              /* log2 of the object size */
-    bool protect;               /* removal is refused */
-    struct rbd_pairs labels;    /* without the "label." in front, sorted by key */
+    uint8_t order;                 /* log2 of the object size */
+    bool protect;                  /* removal is refused */
+    struct rbd_pairs labels;       /* without the "label." in front, sorted by key */
 };
 
 void volume_options_free(struct volume_options *options); /* leaves it empty */

@@ -26,12 +26,12 @@
 struct volume_facts {
     char name[VOLUME_NAME_MAX];
     char id[IMAGE_ID_MAX];
-    uint64_t size;            /* bytes */
-    uint64_t used;            /* bytes in the file system at its last unmount; UINT64_MAX: unknown */
-    uint64_t object_size;     /* bytes */
+    uint64_t size;        /* bytes */
+    uint64_t used;        /* bytes in the file system at its last unmount; UINT64_MAX: unknown */
+    uint64_t object_size; /* bytes */
     uint64_t features;
     uint32_t snapshot_count;
-    bool formatted;           /* fs, and 4096-byte logical blocks, are known from our metadata */
+    bool formatted; /* fs, and 4096-byte logical blocks, are known from our metadata */
     enum filesystem fs;
     char mount_options[MOUNT_OPTIONS_MAX];
     bool protect;
@@ -39,9 +39,9 @@ struct volume_facts {
     char data_pool[POOL_NAME_MAX];
     char uid[12], gid[12], mode[8]; /* as asked for at creation; "" when unknown */
     struct timespec created;
-    struct rbd_pairs labels;  /* volume_facts_free */
-    struct lock_info lock;    /* holder: count > 0 */
-    char unwritable[256];     /* why it cannot be mounted for writing; "" when it can */
+    struct rbd_pairs labels; /* volume_facts_free */
+    struct lock_info lock;   /* holder: count > 0 */
+    char unwritable[256];    /* why it cannot be mounted for writing; "" when it can */
 };
 void volume_facts_free(struct volume_facts *facts);
 
@@ -54,8 +54,8 @@ static inline void cleanup_volume_factsp(struct volume_facts *facts)
 /* Make a volume. An existing one is success when every option asked for (options->given, labels)
  * is what the volume has, and -EEXIST with err naming the first different option and both values
  * otherwise. SCRATCH_DIR: a local directory for the sparse file that is formatted.
- * On failure there is no volume and no debris (or, when the cluster went away meanwhile, debris that
- * volume_sweep removes and nobody sees). */
+ * On failure there is no volume and no debris (or, when the cluster went away meanwhile, debris
+ * that volume_sweep removes and nobody sees). */
 int volume_create(struct cluster *cluster, const char *name, const struct volume_options *options,
                   const char *scratch_dir, int64_t deadline, struct error *err);
 
@@ -69,8 +69,8 @@ int volume_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret
 
 /* Remove a volume: refused with -EBUSY while any client, on whichever host, has it open or locked
  * (err names the holder), with -EPERM when protected, with -ENOTEMPTY while it has snapshots.
- * Removing what does not exist is -ENOENT. The name is gone when it returns 0; data of large volumes
- * may be deleted later by volume_sweep, which the caller then runs (*ret_more). */
+ * Removing what does not exist is -ENOENT. The name is gone when it returns 0; data of large
+ * volumes may be deleted later by volume_sweep, which the caller then runs (*ret_more). */
 int volume_remove(struct cluster *cluster, const char *name, int64_t deadline, bool *ret_more,
                   struct error *err);
 
