@@ -18,7 +18,26 @@
 enum blockd_op {
     BLOCKD_STATUS = 1, /* answered once the device is attached, or attaching has failed */
     BLOCKD_DETACH = 2, /* give the device, the lock and the watch back, answer, end the process */
+    BLOCKD_ADOPT = 3, /* a new supervisor takes over from a dead one; answered at once, see below */
 };
+
+/* BLOCKD_ADOPT, for a blockd whose supervisor died: its keeper socket leads nowhere, but it still
+ * holds its descriptors. The request carries one descriptor (SCM_RIGHTS, CLOEXEC): the blockd's end
+ * of a new keeper socket. The blockd then, whatever else it is doing (it does not wait until the
+ * device is attached):
+ *   1. closes its old keeper socket and uses the new one from then on, without reading from it:
+ *      nothing of a predecessor comes, and no end packet;
+ *   2. sends over it each descriptor it has stored so far, under the same name, and its listening
+ *      control socket (descriptor 3) under the name BLOCKD_CONTROL_NAME;
+ *   3. answers with result 0 and `pid`.
+ * Without exactly one descriptor: -EBADMSG. Once it gives the device back: -ESHUTDOWN. Descriptors
+ * that come with any other request are closed. A descriptor stored later goes to the new socket as
+ * usual, once: no store may fall between 1 and 2 and be lost.
+ *
+ * The end in order: an adopted blockd's exit status is unknown to its new supervisor, so every
+ * blockd, once the device is gone and before it exits 0, sends a packet with an empty name and no
+ * descriptor over the keeper socket: drop all that I stored. */
+#define BLOCKD_CONTROL_NAME "control"
 
 struct blockd_request {
     uint32_t version;
