@@ -8,7 +8,13 @@
 /* The wire between a blockd and the supervisor that keeps its descriptors: SOCK_SEQPACKET,
  * inherited by the blockd as descriptor 4. One packet names one descriptor, which travels with it
  * (SCM_RIGHTS). The supervisor first sends what a crashed predecessor had stored, then a packet
- * with an empty name and no descriptor; after that only the blockd sends. No replies. */
+ * with an empty name and no descriptor; after that only the blockd sends. No replies.
+ *
+ * From the blockd, a packet with a descriptor keeps it under its name in place of any other, and
+ * one without a descriptor makes the supervisor close what it has under that name (a loop device
+ * goes away only when its last descriptor is closed, so a detach depends on this). When a blockd is
+ * given up, the supervisor closes what is left in the order in which it was stored: "fuse" comes
+ * first, which aborts outstanding requests, and only then may closing "loop" wait for none. */
 
 #define KEEPER_VERSION  1
 #define KEEPER_NAME_MAX 32
