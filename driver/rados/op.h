@@ -52,3 +52,17 @@ int op_call(rados_ioctx_t io, const char *object, const char *class, const char 
 /* A class call that changes the object: a write op with one step. */
 int op_call_write(rados_ioctx_t io, const char *object, const char *class, const char *method,
                   const struct encoder *in, int64_t deadline);
+
+/* Notify the watchers of OBJECT and wait for their answers, at most TIMEOUT_MS (the cluster rounds
+ * it up to whole seconds). *ret (may be NULL) gets the answer for notify_decode_answer, also with
+ * -ETIMEDOUT when the cluster gave one: some watcher was silent. */
+int op_notify(rados_ioctx_t io, const char *object, const struct encoder *payload,
+              unsigned timeout_ms, struct encoder *ret, int64_t deadline);
+
+/* Watch OBJECT (rados_aio_watch2), unwatch, and wait until no callback of a former watch runs any
+ * more. After -ETIMEDOUT of op_watch the handle may still be written and callbacks may still come.
+ */
+int op_watch(rados_ioctx_t io, const char *object, uint64_t *handle, rados_watchcb2_t notified,
+             rados_watcherrcb_t failed, unsigned timeout_s, void *arg, int64_t deadline);
+int op_unwatch(rados_ioctx_t io, uint64_t handle, int64_t deadline);
+int op_watch_flush(rados_t rados, int64_t deadline);

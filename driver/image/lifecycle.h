@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/image.h"
+
+/* How an image comes and goes, so that a crash at any point leaves a whole image under its name, or
+ * none, and never a half one that anybody sees.
+ *
+ * One rule decides what an image in the RBD trash is: if its name still leads to it (rbd_id.<name>
+ * holds its id), it is alive and only the bookkeeping is unfinished; if not, it is to be deleted.
+ *
+ *   step                      trash entry   rbd_id.<name>   in rbd_directory   after a crash here
+ *   image_prepare             yes           no              no                 deleted by the sweep
+ *   image_publish: claim      yes           yes             no                 listed by the sweep
+ *   image_publish: list       yes           yes             yes                entry dropped
+ *   image_publish: end        no            yes             yes                (an image)
+ *   image_unpublish: begin    yes           yes             yes                entry dropped
+ *   image_unpublish: unlist   yes           yes             no                 listed again
+ *   image_unpublish: unclaim  yes           no              no                 deleted by the sweep
+ *   image_delete              no            no              no                 (nothing)
+ *
+ * Entries have the source "removing", which `rbd trash ls` shows with --all only. While a client
+ * works on such an image it holds the lock "docker-volume-rados.work" on the header, which lapses
+ * by itself; the sweep leaves locked images alone. Calls block up to their deadline, at most
+ * LIFECYCLE_CALL_MAX_S seconds, which is well below the lock's life; any thread but librados' own.
+ */
+
+#define LIFECYCLE_CALL_MAX_S 60
+
+struct image_spec {
+    uint64_t size;        /* bytes */
+    uint8_t order;        /* log2 of the object size */
+    int64_t data_pool_id; /* -1: the pool of the header */
+    const struct rbd_pair *metadata;
+    size_t metadata_count;
+};
+
+/* Make an image that nobody sees, with room for its data to be written. NAME is the one it is meant
+ * to get. The features are layering and exclusive-lock, plus data-pool where one is given. */
+int image_prepare(struct cluster *cluster, const char *name, const struct image_spec *spec,
+                  int64_t deadline, struct image_header *ret, struct error *err);
+
+/* Give a prepared image its name, at once and only if nobody has it: 0, or -EEXIST. */
+int image_publish(struct cluster *cluster, const char *name, const char *id, int64_t deadline,
+                  struct error *err);
+
+/* Delete a prepared image that failed with REASON (a negative errno) before it had a name. After
+ * -ETIMEDOUT nobody can tell yet what was done, so it is left to the sweep: -EAGAIN. */
+int image_abandon(struct cluster *cluster, const char *id, int reason, struct error *err);
+
+/* Take an image's name away, if nobody uses the image: it is locked for ourselves first, and
+ * stays so for a minute, so that nobody who looked its id up before can mount it. Nothing was
+ * changed when it fails; after -ETIMEDOUT either may be true. MARK is a metadata key that is set on
+ * the image, so that the sweep knows it as ours. 0; -EBUSY (locked or open somewhere: err names the
+ * client); -ENOTEMPTY (it has snapshots); -ENOENT; or another errno. */
+int image_unpublish(struct cluster *cluster, const char *name, const char *id, const char *mark,
+                    int64_t deadline, struct error *err);
+
+/* Delete an image that has no name: data, header, trash entry. 0, or -EAGAIN when the deadline came
+ * first (call again; the sweep does), -EBUSY when another client is at it, or another errno. */
+int image_delete(struct cluster *cluster, const char *id, int64_t deadline, struct error *err);
+
+/* Finish what dead clients left: see the table. Looks only at images that carry metadata with the
+ * prefix MARK_PREFIX. 0 when all is done, -EAGAIN when something had to be left for later, or
+ * another errno. */
+int image_sweep(struct cluster *cluster, const char *mark_prefix, int64_t deadline,
+                struct error *err);

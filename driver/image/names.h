@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdio.h>
+
+#include "rados/cls_rbd.h"
+
+/* The names of an image's RADOS objects. */
+
+#define OBJECT_NAME_MAX (RBD_NAME_MAX + 32)
+
+#define RBD_DIRECTORY "rbd_directory"
+#define RBD_TRASH     "rbd_trash"
+#define RBD_LOCK_NAME "rbd_lock"
+#define RBD_LOCK_TAG  "internal"
+
+static inline void name_rbd_id(char object[OBJECT_NAME_MAX], const char *name)
+{
+    snprintf(object, OBJECT_NAME_MAX, "rbd_id.%s", name);
+}
+
+static inline void name_header(char object[OBJECT_NAME_MAX], const char *id)
+{
+    snprintf(object, OBJECT_NAME_MAX, "rbd_header.%s", id);
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/ownership.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "image/names.h"
+#include "image/watch.h"
+#include "rados/header_notify.h"
+#include "rados/op.h"
+
+/* How the lock is taken: watch first, because the lock's cookie names the watch and others judge by
+ * it whether the owner lives; then lock; then read the header again, because it may have changed
+ * until then. See ownership.h for the states. */
+
+/* Deadline of each cluster operation that serves others or keeps the watch. */
+#define SERVE_MS 10000
+
+/* Giving up ownership when the cluster is away: whoever comes next breaks the lock. */
+#define RELEASE_MS 10000
+
+#define DESCRIPTION_PREFIX "docker-volume-rados"
+
+struct ownership {
+    struct cluster *cluster;
+    char id[IMAGE_ID_MAX];
+    char object[OBJECT_NAME_MAX];
+    char cookie[LOCK_COOKIE_MAX];
+    unsigned watch_timeout_s;
+    enum ownership_state state;
+    struct watch *watch;
+    uint64_t size;
+
+    struct image_io *io;
+    void (*resized)(void *arg, uint64_t size);
+    void *resized_arg;
+};
+
+static void make_cookie(char cookie[LOCK_COOKIE_MAX], uint64_t handle)
+{
+    snprintf(cookie, LOCK_COOKIE_MAX, "auto %" PRIu64, handle);
+}
+
+static void make_description(char *text, size_t size, const char *host, const char *token)
+{
+    char since[32];
+    time_t now = time(NULL);
+    struct tm tm;
+
+    strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    snprintf(text, size, DESCRIPTION_PREFIX " host=%s since=%s token=%s", host, since, token);
+}
+
+/* The value of KEY in "… key=value key=value". */
+static void description_get(const char *description, const char *key, char *value, size_t size)
+{
+    char pattern[32];
+    const char *at;
+    size_t len;
+
+    value[0] = '\0';
+    if (strncmp(description, DESCRIPTION_PREFIX " ", strlen(DESCRIPTION_PREFIX " ")) != 0)
+        return;
+    snprintf(pattern, sizeof(pattern), " %s=", key);
+    at = strstr(description, pattern);
+    if (!at)
+        return;
+    at += strlen(pattern);
+    len = strcspn(at, " ");
+    if (len < size) {
+        memcpy(value, at, len);
+        value[len] = '\0';
+    }
+}
+
+void ownership_parse_description(const char *description, char *host, size_t host_size, char *since,
+                                 size_t since_size)
+{
+    description_get(description, "host", host, host_size);
+    description_get(description, "since", since, since_size);
+}
+
+void ownership_describe(const struct lock_info *lock, char *text, size_t size)
+{
+    char host[256];
+    char since[64];
+
+    ownership_parse_description(lock->holder.description, host, sizeof(host), since, sizeof(since));
+    if (host[0] && since[0])
+        snprintf(text, size, "%s since %s (client %" PRIu64 " at %s)", host, since,
+                 lock->holder.client_id, lock->holder.address);
+    else
+        snprintf(text, size, "client %" PRIu64 " at %s%s%s", lock->holder.client_id,
+                 lock->holder.address, lock->holder.description[0] ? ": " : "",
+                 lock->holder.description);
+}
+
+static int try_lock(struct ownership *o, const char *description, int64_t deadline)
+{
+    cleanup_op struct op *op = op_write();
+    cleanup_encoder struct encoder lock = {0};
+    int r;
+
+    if (!op)
+        return -ENOMEM;
+    lock_encode_lock(&lock, RBD_LOCK_NAME, LOCK_EXCLUSIVE, o->cookie, RBD_LOCK_TAG, description, 0);
+    op_assert_exists(op); /* locking must not bring a removed header back */
+    op_exec(op, "lock", "lock", &lock);
+    r = op_run(op, cluster_io(o->cluster), o->object, deadline);
+    return r == -EEXIST ? 0 : r; /* ours already */
+}
+
+/* The holder is a predecessor of this very process, and dead: take away its power to write before
+ * its lock, because writes of its last moments may still be on their way. */
+static int fence_predecessor(struct ownership *o, const struct lock_holder *holder,
+                             int64_t deadline, struct error *err)
+{
+    cleanup_encoder struct encoder in = {0};
+    rados_t rados = cluster_rados(o->cluster);
+    char address[LOCK_ADDRESS_MAX];
+    int r;
+
+    snprintf(address, sizeof(address), "%s", holder->address);
+    r = rados_blocklist_add(rados, address, 0);
+    if (r < 0)
+        return error_errno(err, r, "cannot blocklist the dead client %" PRIu64 " at %s",
+                           holder->client_id, address);
+    r = rados_wait_for_latest_osdmap(rados);
+    if (r < 0)
+        return error_errno(err, r, "cannot wait for the OSD map that blocklists %s", address);
+    lock_encode_break(&in, RBD_LOCK_NAME, holder->client_id, holder->cookie);
+    r = op_call_write(cluster_io(o->cluster), o->object, "lock", "break_lock", &in, deadline);
+    if (r < 0 && r != -ENOENT)
+        return error_errno(err, r, "cannot break the lock of the dead client %" PRIu64,
+                           holder->client_id);
+    return 0;
+}
+
+static int acquire_lock(struct ownership *o, const char *host, const char *token, int64_t deadline,
+                        struct error *err)
+{
+    char description[LOCK_DESC_MAX];
+    int r;
+
+    make_description(description, sizeof(description), host, token);
+    r = try_lock(o, description, deadline);
+    if (r == -EBUSY) {
+        cleanup_image_header struct image_header header = {0};
+        char text[512];
+
+        r = image_read_header(o->cluster, o->id, deadline, &header, err);
+        if (r < 0)
+            return r;
+        if (header.lock.count == 1) {
+            description_get(header.lock.holder.description, "token", text, sizeof(text));
+            if (token[0] && strcmp(text, token) == 0) {
+                r = fence_predecessor(o, &header.lock.holder, deadline, err);
+                if (r < 0)
+                    return r;
+            }
+        }
+        r = try_lock(o, description, deadline);
+        if (r == -EBUSY) {
+            ownership_describe(&header.lock, text, sizeof(text));
+            return error_set(err, r, "the image is in use by %s", text);
+        }
+    }
+    if (r < 0)
+        return error_errno(err, r, "cannot lock %s", o->object);
+    return 0;
+}
+
+static int release_lock(struct ownership *o, int64_t deadline)
+{
+    cleanup_op struct op *op = op_write();
+    cleanup_encoder struct encoder unlock = {0};
+
+    if (!op)
+        return -ENOMEM;
+    lock_encode_unlock(&unlock, RBD_LOCK_NAME, o->cookie);
+    op_assert_exists(op);
+    op_exec(op, "lock", "unlock", &unlock);
+    return op_run(op, cluster_io(o->cluster), o->object, deadline);
+}
+
+static void announce(struct ownership *o, enum notify_op what, int64_t deadline)
+{
+    cleanup_encoder struct encoder payload = {0};
+
+    notify_encode_client(&payload, what, cluster_client_id(o->cluster), watch_handle(o->watch));
+    /* For those who wait for the lock; nothing depends on who hears it. */
+    op_notify(cluster_io(o->cluster), o->object, &payload, 1000, NULL, deadline);
+}
+
+/* We are going to write objects without keeping the object map: say so in the way stock tools
+ * understand (`rbd object-map rebuild` makes it whole again), before the first write. */
+static int invalidate_object_map(struct ownership *o, struct image_header *header, int64_t deadline,
+                                 struct error *err)
+{
+    cleanup_encoder struct encoder in = {0};
+    uint64_t flags = 0;
+    int r;
+
+    if (header->features & RBD_FEATURE_OBJECT_MAP)
+        flags |= RBD_FLAG_OBJECT_MAP_INVALID;
+    if (header->features & RBD_FEATURE_FAST_DIFF)
+        flags |= RBD_FLAG_FAST_DIFF_INVALID;
+    if ((header->flags & flags) == flags)
+        return 0;
+    rbd_encode_set_flags(&in, flags, flags, RBD_HEAD);
+    r = op_call_write(cluster_io(o->cluster), o->object, "rbd", "set_flags", &in, deadline);
+    if (r < 0)
+        return error_errno(err, r, "cannot mark the object map of %s invalid", o->object);
+    header->flags |= flags;
+    return 0;
+}
+
+static struct ownership *ownership_new(struct cluster *cluster, const char *id,
+                                       unsigned watch_timeout_s)
+{
+    struct ownership *o = calloc(1, sizeof(*o));
+
+    if (!o)
+        return NULL;
+    o->cluster = cluster;
+    o->watch_timeout_s = watch_timeout_s;
+    o->state = OWNERSHIP_OWNED;
+    snprintf(o->id, sizeof(o->id), "%s", id);
+    name_header(o->object, id);
+    return o;
+}
+
+int ownership_acquire(struct cluster *cluster, const char *id, const char *host, const char *token,
+                      unsigned watch_timeout_s, int64_t deadline, struct image_header *ret_header,
+                      struct ownership **ret, struct error *err)
+{
+    struct ownership *o = ownership_new(cluster, id, watch_timeout_s);
+    struct image_header header = {0};
+    int r;
+
+    if (!o)
+        return error_set(err, -ENOMEM, "out of memory");
+    r = watch_open(cluster, o->object, watch_timeout_s, deadline, &o->watch, err);
+    if (r < 0) {
+        free(o);
+        return r;
+    }
+    make_cookie(o->cookie, watch_handle(o->watch));
+    r = acquire_lock(o, host, token, deadline, err);
+    if (r < 0) {
+        watch_close(o->watch, deadline_in_ms(RELEASE_MS));
+        free(o);
+        return r;
+    }
+    r = image_read_header(cluster, id, deadline, &header, err);
+    if (r == 0)
+        r = image_check_writable(&header, err);
+    if (r == 0)
+        r = invalidate_object_map(o, &header, deadline, err);
+    if (r < 0) {
+        image_header_free(&header);
+        ownership_release(o);
+        return r;
+    }
+    o->size = header.size;
+    announce(o, NOTIFY_ACQUIRED_LOCK, deadline);
+    *ret_header = header;
+    *ret = o;
+    return 0;
+}
+
+void ownership_attach_io(struct ownership *o, struct image_io *io)
+{
+    o->io = io;
+}
+
+void ownership_on_resize(struct ownership *o, void (*resized)(void *arg, uint64_t size), void *arg)
+{
+    o->resized = resized;
+    o->resized_arg = arg;
+}
+
+int ownership_fd(const struct ownership *o)
+{
+    return watch_fd(o->watch);
+}
+
+enum ownership_state ownership_state(const struct ownership *o)
+{
+    return o->state;
+}
+
+static void fence(struct ownership *o)
+{
+    o->state = OWNERSHIP_FENCED;
+    if (o->io)
+        image_io_fence(o->io);
+}
+
+/* Read the header again: follow its size and snapshots, and notice a lock that is not ours any
+ * more. */
+static int refresh(struct ownership *o)
+{
+    cleanup_image_header struct image_header header = {0};
+    int r = image_read_header(o->cluster, o->id, deadline_in_ms(SERVE_MS), &header, NULL);
+
+    if (r == -ESHUTDOWN)
+        fence(o);
+    if (r < 0)
+        return r;
+    if (header.lock.count != 1 || strcmp(header.lock.holder.cookie, o->cookie) != 0 ||
+        header.lock.holder.client_id != cluster_client_id(o->cluster)) {
+        fence(o);
+        return -ESHUTDOWN;
+    }
+    if (o->io) {
+        r = image_io_refresh(o->io, &header, NULL);
+        if (r < 0)
+            return r;
+    }
+    if (header.size != o->size) {
+        o->size = header.size;
+        if (o->resized)
+            o->resized(o->resized_arg, header.size);
+    }
+    return 0;
+}
+
+static void serve_notify(struct ownership *o, const struct watch_event *event)
+{
+    cleanup_encoder struct encoder answer = {0};
+    struct header_notify notify;
+    int r = notify_decode(decoder_of(event->data, event->len), &notify);
+
+    if (r == 0 && event->sender != cluster_client_id(o->cluster)) {
+        log_debug("%s: notify %u from client %" PRIu64, o->object, notify.op, event->sender);
+        if (notify.op == NOTIFY_HEADER_UPDATE || notify.op == NOTIFY_ACQUIRED_LOCK)
+            refresh(o);
+        if (notify.op == NOTIFY_REQUEST_LOCK)
+            notify_encode_result(&answer, -EROFS); /* a mounted volume keeps its owner */
+        else if (notify_wants_result(notify.op))
+            notify_encode_result(&answer, -EOPNOTSUPP);
+    }
+    watch_answer(o->watch, event, &answer);
+}
+
+/* The watch broke: a short network fault, or the cluster has cut us off. The lock is still ours
+ * unless somebody took it; the new watch gets a new handle, which the cookie must name. */
+static void rewatch(struct ownership *o)
+{
+    cleanup_encoder struct encoder in = {0};
+    char cookie[LOCK_COOKIE_MAX];
+    int r;
+
+    o->state = OWNERSHIP_UNWATCHED;
+    r = watch_reopen(o->watch, deadline_in_ms(SERVE_MS));
+    if (r == -ESHUTDOWN)
+        fence(o);
+    if (r < 0)
+        return;
+    make_cookie(cookie, watch_handle(o->watch));
+    lock_encode_set_cookie(&in, RBD_LOCK_NAME, LOCK_EXCLUSIVE, o->cookie, RBD_LOCK_TAG, cookie);
+    r = op_call_write(cluster_io(o->cluster), o->object, "lock", "set_cookie", &in,
+                      deadline_in_ms(SERVE_MS));
+    if (r == -ENOENT || r == -EBUSY || r == -EEXIST || r == -ESHUTDOWN)
+        fence(o); /* somebody broke our lock */
+    if (r < 0)
+        return;
+    snprintf(o->cookie, sizeof(o->cookie), "%s", cookie);
+    o->state = OWNERSHIP_OWNED;
+    refresh(o); /* notifies were missed meanwhile */
+}
+
+void ownership_run(struct ownership *o)
+{
+    struct watch_event *event;
+
+    while ((event = watch_next(o->watch))) {
+        serve_notify(o, event);
+        free(event);
+    }
+    if (o->state != OWNERSHIP_FENCED) {
+        int r = watch_check(o->watch);
+
+        if (r == -ESHUTDOWN)
+            fence(o);
+        else if (r < 0 || o->state == OWNERSHIP_UNWATCHED)
+            rewatch(o);
+    }
+}
+
+void ownership_release(struct ownership *o)
+{
+    int64_t deadline = deadline_in_ms(RELEASE_MS);
+
+    if (!o)
+        return;
+    if (o->state != OWNERSHIP_FENCED && release_lock(o, deadline) == 0)
+        announce(o, NOTIFY_RELEASED_LOCK, deadline);
+    watch_close(o->watch, deadline);
+    free(o);
+}

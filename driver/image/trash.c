@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/trash.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "image/lifecycle.h"
+#include "image/names.h"
+#include "rados/op.h"
+
+#define WORK_LOCK "docker-volume-rados.work"
+
+/* Longer than any call works (LIFECYCLE_CALL_MAX_S), with room for an operation that is late. */
+#define WORK_LOCK_S (3 * LIFECYCLE_CALL_MAX_S)
+
+int trash_add(struct cluster *cluster, const char *id, const char *name, enum rbd_trash_state state,
+              int64_t deadline)
+{
+    struct rbd_trash_spec spec = {.source = RBD_TRASH_REMOVING, .state = (uint8_t)state};
+    cleanup_encoder struct encoder in = {0};
+    int r;
+
+    snprintf(spec.name, sizeof(spec.name), "%s", name);
+    clock_gettime(CLOCK_REALTIME, &spec.deleted);
+    spec.deferred_until = spec.deleted;
+    rbd_encode_trash_add(&in, id, &spec);
+    r = op_call_write(cluster_io(cluster), RBD_TRASH, "rbd", "trash_add", &in, deadline);
+    return r == -EEXIST ? 0 : r;
+}
+
+int trash_forget(struct cluster *cluster, const char *id, int64_t deadline)
+{
+    cleanup_encoder struct encoder in = {0};
+    int r;
+
+    rbd_encode_string(&in, id);
+    r = op_call_write(cluster_io(cluster), RBD_TRASH, "rbd", "trash_remove", &in, deadline);
+    return r == -ENOENT ? 0 : r;
+}
+
+int trash_publish(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+{
+    cleanup_encoder struct encoder in = {0};
+    int r;
+
+    rbd_encode_name_id(&in, name, id);
+    r = op_call_write(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_add_image", &in, deadline);
+    if (r < 0 && r != -EEXIST)
+        return r;
+    return trash_forget(cluster, id, deadline);
+}
+
+void trash_encode_work_lock(struct encoder *e, const char *cookie)
+{
+    lock_encode_lock(e, WORK_LOCK, LOCK_EXCLUSIVE, cookie, "", "", WORK_LOCK_S);
+}
+
+void trash_work_unlock(struct cluster *cluster, const char *id, const char *cookie)
+{
+    cleanup_encoder struct encoder unlock = {0};
+    cleanup_op struct op *op = op_write();
+    char object[OBJECT_NAME_MAX];
+
+    if (!op)
+        return;
+    lock_encode_unlock(&unlock, WORK_LOCK, cookie);
+    op_assert_exists(op); /* or the unlock would make an empty header */
+    op_exec(op, "lock", "unlock", &unlock);
+    name_header(object, id);
+    op_run(op, cluster_io(cluster), object, deadline_in_ms(2000));
+}

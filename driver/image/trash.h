@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "image/image.h"
+
+/* The pieces that creation, removal and sweep (lifecycle.h) share. Each returns 0 or a negative
+ * errno; every step may be repeated. */
+
+/* Put image ID, known as NAME, into the trash with the source "removing". */
+int trash_add(struct cluster *cluster, const char *id, const char *name, enum rbd_trash_state state,
+              int64_t deadline);
+
+/* Take the entry of image ID out of the trash (the image itself is left alone). */
+int trash_forget(struct cluster *cluster, const char *id, int64_t deadline);
+
+/* NAME leads to ID: list it in the directory and drop its trash entry. */
+int trash_publish(struct cluster *cluster, const char *name, const char *id, int64_t deadline);
+
+/* The work lock of lifecycle.h. A creator and a deleter differ in the cookie, so that they exclude
+ * each other inside one client too; ids are random, so there is one creator per image. */
+#define WORK_CREATE "create"
+#define WORK_DELETE "delete"
+void trash_encode_work_lock(struct encoder *e, const char *cookie);
+/* When this fails the lock lapses by itself. */
+void trash_work_unlock(struct cluster *cluster, const char *id, const char *cookie);

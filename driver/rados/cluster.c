@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rados/cluster.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+/* How long librados itself keeps trying a control operation. Callers give up earlier, at their own
+ * deadline (op.h); this bound makes sure that an abandoned operation ends at all. */
+#define CONTROL_OP_TIMEOUT "30"
+
+/* Monitor commands (blocklist) of the data path have nobody to answer to but must not hang a
+ * takeover for ever. */
+#define DATA_MON_TIMEOUT "30"
+
+struct cluster {
+    enum cluster_kind kind;
+    rados_t rados;
+    rados_ioctx_t io;
+    int64_t pool_id;
+    char *pool;
+    char *namespace;
+    char address[128];
+};
+
+static int configure(rados_t rados, enum cluster_kind kind, int64_t deadline, struct error *err)
+{
+    int left_s = deadline_left_ms(deadline) / 1000;
+    char mount_timeout[16];
+    const struct {
+        const char *option;
+        const char *value;
+    } options[] = {
+        {"client_mount_timeout", mount_timeout},
+        {"rados_osd_op_timeout", kind == CLUSTER_CONTROL ? CONTROL_OP_TIMEOUT : "0"},
+        {"rados_mon_op_timeout", kind == CLUSTER_CONTROL ? CONTROL_OP_TIMEOUT : DATA_MON_TIMEOUT},
+        /* What a client of a block device must not do: write files, perhaps on its own volume. */
+        {"log_file", ""},
+        {"admin_socket", ""},
+        {"log_to_stderr", "false"},
+        {"err_to_stderr", "false"},
+    };
+
+    snprintf(mount_timeout, sizeof(mount_timeout), "%d", left_s > 0 ? left_s : 1);
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        int r = rados_conf_set(rados, options[i].option, options[i].value);
+
+        if (r < 0)
+            return error_errno(err, r, "cannot set '%s' for the Ceph client", options[i].option);
+    }
+    return 0;
+}
+
+/* Does any of the keyring files that ceph.conf names exist? */
+static bool keyring_exists(rados_t rados, char *paths, size_t size)
+{
+    char copy[1024];
+    char *rest = copy;
+    char *path;
+
+    if (rados_conf_get(rados, "keyring", paths, size) < 0)
+        return false;
+    snprintf(copy, sizeof(copy), "%s", paths);
+    while ((path = strsep(&rest, ",; "))) {
+        if (*path && access(path, R_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int connect_failed(rados_t rados, const struct cluster_settings *settings, int r,
+                          struct error *err)
+{
+    char text[1024] = "";
+
+    if (!keyring_exists(rados, text, sizeof(text)))
+        return error_set(err, -ENOENT,
+                         "no keyring for client.%s (looked for %s): put one there with "
+                         "'ceph auth get client.%s'",
+                         settings->client, text, settings->client);
+    switch (r) {
+    case -EACCES:
+    case -EPERM:
+        return error_set(err, r,
+                         "the cluster refuses client.%s: its key in %s is wrong; compare it with "
+                         "'ceph auth get client.%s'",
+                         settings->client, text, settings->client);
+    case -ETIMEDOUT:
+        if (rados_conf_get(rados, "mon_host", text, sizeof(text)) < 0)
+            text[0] = '\0';
+        return error_set(err, r,
+                         "no Ceph monitor answers (mon_host in %s: %s): check the network and "
+                         "'ceph -s'",
+                         settings->conf, text);
+    default:
+        return error_errno(err, r, "cannot connect to Ceph as client.%s with %s", settings->client,
+                           settings->conf);
+    }
+}
+
+static int open_io(struct cluster *cluster, const struct cluster_settings *settings,
+                   struct error *err)
+{
+    int64_t id = cluster_pool_lookup(cluster, settings->pool, err);
+
+    if (id < 0)
+        return (int)id;
+    cluster->pool_id = id;
+    return cluster_open_pool(cluster, id, &cluster->io, err);
+}
+
+int cluster_connect(const struct cluster_settings *settings, enum cluster_kind kind,
+                    int64_t deadline, struct cluster **ret, struct error *err)
+{
+    cleanup_cluster struct cluster *cluster = calloc(1, sizeof(*cluster));
+    char *address = NULL;
+    int r;
+
+    if (!cluster)
+        return error_set(err, -ENOMEM, "out of memory");
+    cluster->kind = kind;
+    cluster->pool = strdup(settings->pool);
+    cluster->namespace = strdup(settings->namespace);
+    if (!cluster->pool || !cluster->namespace)
+        return error_set(err, -ENOMEM, "out of memory");
+
+    r = rados_create(&cluster->rados, settings->client);
+    if (r < 0) {
+        cluster->rados = NULL;
+        return error_errno(err, r, "cannot make a Ceph client");
+    }
+    r = rados_conf_read_file(cluster->rados, settings->conf);
+    if (r == -ENOENT)
+        return error_set(err, r, "%s does not exist: copy ceph.conf from the cluster",
+                         settings->conf);
+    if (r < 0)
+        return error_errno(err, r, "cannot read %s", settings->conf);
+    r = configure(cluster->rados, kind, deadline, err);
+    if (r < 0)
+        return r;
+    r = rados_connect(cluster->rados);
+    if (r < 0)
+        return connect_failed(cluster->rados, settings, r, err);
+    r = open_io(cluster, settings, err);
+    if (r < 0)
+        return r;
+
+    if (rados_getaddrs(cluster->rados, &address) == 0)
+        snprintf(cluster->address, sizeof(cluster->address), "%s", address);
+    free(address);
+    *ret = steal_pointer(&cluster);
+    return 0;
+}
+
+void cluster_close(struct cluster *cluster)
+{
+    if (!cluster)
+        return;
+    if (cluster->io)
+        rados_ioctx_destroy(cluster->io);
+    if (cluster->rados)
+        rados_shutdown(cluster->rados);
+    free(cluster->pool);
+    free(cluster->namespace);
+    free(cluster);
+}
+
+rados_t cluster_rados(const struct cluster *cluster)
+{
+    return cluster->rados;
+}
+
+rados_ioctx_t cluster_io(const struct cluster *cluster)
+{
+    return cluster->io;
+}
+
+int64_t cluster_pool_id(const struct cluster *cluster)
+{
+    return cluster->pool_id;
+}
+
+const char *cluster_pool(const struct cluster *cluster)
+{
+    return cluster->pool;
+}
+
+const char *cluster_namespace(const struct cluster *cluster)
+{
+    return cluster->namespace;
+}
+
+uint64_t cluster_client_id(const struct cluster *cluster)
+{
+    return rados_get_instance_id(cluster->rados);
+}
+
+const char *cluster_address(const struct cluster *cluster)
+{
+    return cluster->address;
+}
+
+int64_t cluster_pool_lookup(struct cluster *cluster, const char *pool, struct error *err)
+{
+    int64_t id = rados_pool_lookup(cluster->rados, pool);
+
+    if (id == -ENOENT) {
+        /* The pool may be newer than the map this client has. */
+        rados_wait_for_latest_osdmap(cluster->rados);
+        id = rados_pool_lookup(cluster->rados, pool);
+    }
+    if (id == -ENOENT)
+        return error_set(err, -ENOENT,
+                         "the cluster has no pool '%s': make it with 'ceph osd pool create %s' and "
+                         "'ceph osd pool application enable %s rbd'",
+                         pool, pool, pool);
+    if (id < 0)
+        return error_errno(err, (int)id, "cannot look up pool '%s'", pool);
+    return id;
+}
+
+int cluster_open_pool(struct cluster *cluster, int64_t pool_id, rados_ioctx_t *ret,
+                      struct error *err)
+{
+    rados_ioctx_t io;
+    int r = rados_ioctx_create2(cluster->rados, pool_id, &io);
+
+    if (r < 0)
+        return error_errno(err, r, "cannot open pool number %lld", (long long)pool_id);
+    rados_ioctx_set_namespace(io, cluster->namespace);
+    /* A control operation on a full pool fails and frees; a write of the data path waits, as on a
+     * disk that is slow, until there is space again. */
+    if (cluster->kind == CLUSTER_CONTROL)
+        rados_set_pool_full_try(io);
+    *ret = io;
+    return 0;
+}
