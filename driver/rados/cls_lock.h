@@ -28,7 +28,8 @@ void lock_encode_assert(struct encoder *e, const char *name, enum lock_type type
 void lock_encode_set_cookie(struct encoder *e, const char *name, enum lock_type type,
                             const char *old_cookie, const char *tag, const char *new_cookie);
 
-/* One holder. The address is "ip:port/nonce" (IPv6 in brackets), as the blocklist wants it. */
+/* One holder. The address is "ip:port/nonce" (IPv6 in brackets), as the blocklist wants it, or ""
+ * when the lock was taken from none. A description that does not fit is cut off. */
 struct lock_holder {
     uint64_t client_id; /* global id of the client instance */
     char cookie[LOCK_COOKIE_MAX];

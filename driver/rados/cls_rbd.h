@@ -9,9 +9,9 @@
 #include "base/bytes.h"
 
 /* The bytes of the OSD's object class "rbd": one encoder per method input, one decoder per answer.
- * Pure functions. Decoders return 0, or -EBADMSG when the bytes are not what the method answers;
- * the result is then untouched or zero. Encoders are sticky (struct encoder). Layouts follow Ceph's
- * src/cls/rbd as of Pacific to Squid. */
+ * Pure functions. Decoders return 0, or -EBADMSG when the bytes are not what the method answers
+ * (those that make a list also -ENOMEM); the result is then untouched or zero. Encoders are sticky
+ * (struct encoder). Layouts follow Ceph's src/cls/rbd as of Pacific to Squid. */
 
 #define RBD_NAME_MAX  256 /* bytes of an image name, its NUL included */
 #define RBD_ID_MAX    64  /* likewise of an image id */

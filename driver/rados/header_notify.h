@@ -8,7 +8,8 @@
 #include "base/bytes.h"
 
 /* The notifies that clients of an RBD image send each other on its header object (ceph:
- * librbd/WatchNotifyTypes). Pure functions; decoders return 0 or -EBADMSG. */
+ * librbd/WatchNotifyTypes). Pure functions; decoders return 0 or -EBADMSG, that of a list also
+ * -ENOMEM; the result is then untouched. */
 
 enum notify_op {
     NOTIFY_ACQUIRED_LOCK = 0,
@@ -56,7 +57,8 @@ void notify_encode_result(struct encoder *e, int32_t result); /* negative errno 
 int notify_decode_result(struct decoder d, int32_t *ret);
 
 /* The answer of rados_notify2, also filled in when it returns -ETIMEDOUT: who acknowledged (with
- * which result, 0 when the acknowledgement was empty) and who is registered but silent. */
+ * which result: 0 when the acknowledgement was empty, -EBADMSG when it made no sense) and who is
+ * registered but silent. */
 struct notify_peer {
     uint64_t client_id;
     uint64_t handle;
