@@ -339,7 +339,7 @@ static void serve_notify(struct ownership *o, const struct watch_event *event)
     struct header_notify notify;
     int r = notify_decode(decoder_of(event->data, event->len), &notify);
 
-    if (r == 0 && event->sender != cluster_client_id(o->cluster)) {
+    if (r == 0) {
         log_debug("%s: notify %u from client %" PRIu64, o->object, notify.op, event->sender);
         if (notify.op == NOTIFY_HEADER_UPDATE || notify.op == NOTIFY_ACQUIRED_LOCK)
             refresh(o);

@@ -54,6 +54,11 @@ static void on_notify(void *arg, uint64_t notify_id, uint64_t handle, uint64_t n
     struct queued *queued;
     struct watch_event *event;
 
+    /* Our own announcements come back too; whoever made one is waiting for this answer. */
+    if (notifier_id == cluster_client_id(watch->cluster)) {
+        rados_notify_ack(cluster_io(watch->cluster), watch->object, notify_id, handle, NULL, 0);
+        return;
+    }
     if (len > EVENT_DATA_MAX)
         return;
     queued = malloc(sizeof(*queued));

@@ -10,7 +10,7 @@
 
 /* A watch on an image's header. librados reports notifies and errors on threads of its own, which
  * must not block: they only queue here, and the owner's main loop takes them. All functions are for
- * that one thread. */
+ * that one thread. Notifies of this very client are answered at once and not queued. */
 
 struct watch;
 
