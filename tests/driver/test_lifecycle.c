@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "live.h"
+
+#include <errno.h>
+
+#include "image/image.h"
+#include "image/io.h"
+#include "image/lifecycle.h"
+#include "image/names.h"
+#include "image/ownership.h"
+#include "image/trash.h"
+#include "rados/op.h"
+
+/* Images come and go whole: each state that a crash can leave (the table in lifecycle.h) is made
+ * here by stopping between the steps, and the sweep must finish it. */
+
+#define MARK "docker-volume-rados.test"
+
+static const struct rbd_pair mark_pair = {(char *)MARK, (char *)"1", 1};
+
+static int setup(void **state)
+{
+    *state = live_connect(CLUSTER_CONTROL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    cluster_close(*state);
+    return 0;
+}
+
+static struct image_header prepare(struct cluster *cluster, const char *name)
+{
+    struct image_spec spec = {.size = 64 * MIB,
+                              .order = 22,
+                              .data_pool_id = -1,
+                              .metadata = &mark_pair,
+                              .metadata_count = 1};
+    struct image_header header;
+    struct error err;
+
+    assert_ok(image_prepare(cluster, name, &spec, soon(), &header, &err), err);
+    return header;
+}
+
+static void publish(struct cluster *cluster, const char *name, const char *id)
+{
+    struct error err;
+
+    assert_ok(image_publish(cluster, name, id, soon(), &err), err);
+}
+
+/* What another client, or this one after a crash, would find: the lock of the dead worker has
+ * lapsed. */
+static void forget_worker(struct cluster *cluster, const char *id)
+{
+    trash_work_unlock(cluster, id, WORK_CREATE);
+}
+
+static bool exists(struct cluster *cluster, const char *name)
+{
+    char id[IMAGE_ID_MAX];
+    int r = image_find(cluster, name, soon(), id, NULL);
+
+    assert_true(r == 0 || r == -ENOENT);
+    return r == 0;
+}
+
+static bool listed(struct cluster *cluster, const char *name)
+{
+    struct rbd_pairs list = {0};
+    struct error err;
+    bool found = false;
+
+    assert_ok(image_list(cluster, soon(), &list, &err), err);
+    for (size_t i = 0; i < list.count; i++)
+        found |= strcmp(list.items[i].key, name) == 0;
+    rbd_pairs_free(&list);
+    return found;
+}
+
+static bool header_exists(struct cluster *cluster, const char *id)
+{
+    struct image_header header = {0};
+    int r = image_read_header(cluster, id, soon(), &header, NULL);
+
+    image_header_free(&header);
+    assert_true(r == 0 || r == -ENOENT);
+    return r == 0;
+}
+
+static bool in_trash(struct cluster *cluster, const char *id)
+{
+    struct encoder in = {0};
+    int r;
+
+    rbd_encode_string(&in, id);
+    r = op_call(cluster_io(cluster), RBD_TRASH, "rbd", "trash_get", &in, NULL, soon());
+    encoder_free(&in);
+    assert_true(r == 0 || r == -ENOENT);
+    return r == 0;
+}
+
+static void write_some(struct cluster *cluster, const struct image_header *header)
+{
+    char data[4096];
+    struct image_io *io;
+    struct error err;
+
+    memset(data, 'x', sizeof(data));
+    assert_ok(image_io_open(cluster, header, &io, &err), err);
+    for (uint64_t at = 0; at < header->size; at += 4 * MIB)
+        assert_int_equal(image_run(io, IMAGE_WRITE, at, sizeof(data), data), 0);
+    image_io_close(io);
+}
+
+static unsigned data_objects(struct cluster *cluster, const struct image_header *header)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < 16; i++) {
+        char object[128];
+        uint64_t size;
+        time_t mtime;
+
+        snprintf(object, sizeof(object), "%s.%016x", header->object_prefix, i);
+        count += rados_stat(cluster_io(cluster), object, &size, &mtime) == 0;
+    }
+    return count;
+}
+
+static void assert_gone(struct cluster *cluster, const char *name,
+                        const struct image_header *header)
+{
+    assert_false(exists(cluster, name));
+    assert_false(listed(cluster, name));
+    assert_false(header_exists(cluster, header->id));
+    assert_false(in_trash(cluster, header->id));
+    assert_int_equal(data_objects(cluster, header), 0);
+}
+
+static void remove_image(struct cluster *cluster, const char *name, const char *id)
+{
+    struct error err;
+
+    assert_ok(image_unpublish(cluster, name, id, MARK, soon(), &err), err);
+    assert_ok(image_delete(cluster, id, soon(), &err), err);
+}
+
+static void sweep(struct cluster *cluster)
+{
+    struct error err = {0};
+    int r = image_sweep(cluster, MARK, soon(), &err);
+
+    assert_true(r == 0 || r == -EAGAIN); /* others' images may be under way */
+}
+
+static void comes_and_goes(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("whole");
+    struct image_header header = prepare(cluster, name);
+    struct image_header again = {0};
+    struct error err;
+
+    assert_false(exists(cluster, name));
+    assert_false(listed(cluster, name));
+    write_some(cluster, &header);
+    publish(cluster, name, header.id);
+    assert_true(exists(cluster, name));
+    assert_true(listed(cluster, name));
+    assert_false(in_trash(cluster, header.id));
+
+    assert_ok(image_read_header(cluster, header.id, soon(), &again, &err), err);
+    assert_int_equal(again.size, header.size);
+    assert_int_equal(again.order, 22);
+    assert_int_equal(again.features, RBD_FEATURE_LAYERING | RBD_FEATURE_EXCLUSIVE_LOCK);
+    assert_string_equal(again.object_prefix, header.object_prefix);
+    assert_string_equal(image_header_metadata(&again, MARK), "1");
+    assert_int_equal(again.lock.count, 0);
+    assert_ok(image_check_writable(&again, &err), err);
+    image_header_free(&again);
+
+    remove_image(cluster, name, header.id);
+    assert_gone(cluster, name, &header);
+}
+
+static void a_taken_name_is_refused(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("taken");
+    struct image_header first = prepare(cluster, name);
+    struct image_header second = prepare(cluster, name);
+    struct error err;
+
+    publish(cluster, name, first.id);
+    assert_int_equal(image_publish(cluster, name, second.id, soon(), &err), -EEXIST);
+    assert_ok(image_abandon(cluster, second.id, -EEXIST, &err), err);
+    assert_false(header_exists(cluster, second.id));
+    assert_false(in_trash(cluster, second.id));
+    assert_true(exists(cluster, name));
+    remove_image(cluster, name, first.id);
+    assert_gone(cluster, name, &first);
+}
+
+static void crash_before_the_name_is_swept_away(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("unnamed");
+    struct image_header header = prepare(cluster, name);
+
+    write_some(cluster, &header);
+    forget_worker(cluster, header.id);
+    sweep(cluster);
+    assert_gone(cluster, name, &header);
+}
+
+static void a_creation_under_way_is_left_alone(void **state)
+{
+    struct cluster *cluster = *state;
+    struct cluster *other = live_connect(CLUSTER_CONTROL);
+    const char *name = live_name("busy");
+    struct image_header header = prepare(cluster, name);
+
+    write_some(cluster, &header);
+    sweep(cluster);
+    sweep(other);
+    assert_true(header_exists(cluster, header.id));
+    assert_int_equal(data_objects(cluster, &header), 16);
+    publish(cluster, name, header.id);
+    remove_image(other, name, header.id);
+    assert_gone(cluster, name, &header);
+    cluster_close(other);
+}
+
+static void crash_after_the_name_is_finished(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("unlisted");
+    struct image_header header = prepare(cluster, name);
+    struct op *op = op_write();
+    struct encoder in = {0};
+    char object[OBJECT_NAME_MAX];
+
+    rbd_encode_string(&in, header.id);
+    op_create(op, true);
+    op_exec(op, "rbd", "set_id", &in);
+    name_rbd_id(object, name);
+    assert_int_equal(op_run(op, cluster_io(cluster), object, soon()), 0);
+    op_free(op);
+    encoder_free(&in);
+    assert_true(exists(cluster, name));
+    assert_false(listed(cluster, name));
+
+    forget_worker(cluster, header.id);
+    sweep(cluster);
+    assert_true(exists(cluster, name));
+    assert_true(listed(cluster, name));
+    assert_false(in_trash(cluster, header.id));
+    remove_image(cluster, name, header.id);
+    assert_gone(cluster, name, &header);
+}
+
+static void crash_in_removal_before_the_name_is_undone(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("half");
+    struct image_header header = prepare(cluster, name);
+    struct encoder in = {0};
+
+    write_some(cluster, &header);
+    publish(cluster, name, header.id);
+    assert_int_equal(trash_add(cluster, header.id, name, RBD_TRASH_MOVING, soon()), 0);
+    rbd_encode_name_id(&in, name, header.id);
+    assert_int_equal(
+        op_call_write(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_remove_image", &in, soon()),
+        0);
+    encoder_free(&in);
+    assert_false(listed(cluster, name));
+
+    sweep(cluster);
+    assert_true(exists(cluster, name));
+    assert_true(listed(cluster, name));
+    assert_false(in_trash(cluster, header.id));
+    assert_int_equal(data_objects(cluster, &header), 16);
+    remove_image(cluster, name, header.id);
+    assert_gone(cluster, name, &header);
+}
+
+static void crash_in_removal_after_the_name_is_finished(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("doomed");
+    struct image_header header = prepare(cluster, name);
+    struct error err;
+
+    write_some(cluster, &header);
+    publish(cluster, name, header.id);
+    assert_ok(image_unpublish(cluster, name, header.id, MARK, soon(), &err), err);
+    assert_false(exists(cluster, name));
+    assert_false(listed(cluster, name));
+    assert_true(header_exists(cluster, header.id));
+
+    sweep(cluster);
+    assert_gone(cluster, name, &header);
+}
+
+static void an_entry_without_an_image_is_dropped(void **state)
+{
+    struct cluster *cluster = *state;
+
+    assert_int_equal(trash_add(cluster, "deadbeef", "ghost", RBD_TRASH_MOVING, soon()), 0);
+    assert_true(in_trash(cluster, "deadbeef"));
+    sweep(cluster);
+    assert_false(in_trash(cluster, "deadbeef"));
+}
+
+static void an_image_in_use_is_not_removed(void **state)
+{
+    struct cluster *cluster = *state;
+    struct cluster *other = live_connect(CLUSTER_DATA);
+    const char *name = live_name("used");
+    struct image_header header = prepare(cluster, name);
+    struct image_header owned = {0};
+    struct ownership *ownership;
+    struct error err;
+
+    publish(cluster, name, header.id);
+    assert_ok(
+        ownership_acquire(other, header.id, "host-b", "", 15, soon(), &owned, &ownership, &err),
+        err);
+    assert_int_equal(image_unpublish(cluster, name, header.id, MARK, soon(), &err), -EBUSY);
+    assert_non_null(strstr(err.text, "host-b since"));
+    assert_true(listed(cluster, name));
+    ownership_release(ownership);
+    image_header_free(&owned);
+    cluster_close(other);
+    remove_image(cluster, name, header.id);
+    assert_gone(cluster, name, &header);
+}
+
+static void a_removed_image_cannot_be_owned(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("late");
+    struct image_header header = prepare(cluster, name);
+    struct image_header owned = {0};
+    struct ownership *ownership;
+    struct error err;
+
+    publish(cluster, name, header.id);
+    assert_ok(image_unpublish(cluster, name, header.id, MARK, soon(), &err), err);
+    assert_int_equal(
+        ownership_acquire(cluster, header.id, "host-b", "", 15, soon(), &owned, &ownership, &err),
+        -EBUSY);
+    assert_ok(image_delete(cluster, header.id, soon(), &err), err);
+    assert_int_equal(
+        ownership_acquire(cluster, header.id, "host-b", "", 15, soon(), &owned, &ownership, &err),
+        -ENOENT);
+    assert_gone(cluster, name, &header); /* above all, no header came back */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(comes_and_goes),
+        cmocka_unit_test(a_taken_name_is_refused),
+        cmocka_unit_test(crash_before_the_name_is_swept_away),
+        cmocka_unit_test(a_creation_under_way_is_left_alone),
+        cmocka_unit_test(crash_after_the_name_is_finished),
+        cmocka_unit_test(crash_in_removal_before_the_name_is_undone),
+        cmocka_unit_test(crash_in_removal_after_the_name_is_finished),
+        cmocka_unit_test(an_entry_without_an_image_is_dropped),
+        cmocka_unit_test(an_image_in_use_is_not_removed),
+        cmocka_unit_test(a_removed_image_cannot_be_owned),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "live.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+#include "image/image.h"
+#include "image/io.h"
+#include "image/lifecycle.h"
+#include "image/names.h"
+#include "image/ownership.h"
+#include "rados/header_notify.h"
+#include "rados/op.h"
+
+#define MARK "docker-volume-rados.test"
+
+struct fixture {
+    struct cluster *control; /* somebody else */
+    struct cluster *data;    /* the owner */
+    const char *name;
+    struct image_header header;
+};
+
+static int setup(void **state)
+{
+    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct image_spec spec = {
+        .size = 64 * MIB, .order = 22, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
+    struct error err;
+
+    assert_non_null(f);
+    f->control = live_connect(CLUSTER_CONTROL);
+    f->data = live_connect(CLUSTER_DATA);
+    f->name = live_name("owned");
+    assert_ok(image_prepare(f->control, f->name, &spec, soon(), &f->header, &err), err);
+    assert_ok(image_publish(f->control, f->name, f->header.id, soon(), &err), err);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+
+    assert_ok(image_unpublish(f->control, f->name, f->header.id, MARK, soon(), &err), err);
+    assert_ok(image_delete(f->control, f->header.id, soon(), &err), err);
+    cluster_close(f->data);
+    cluster_close(f->control);
+    free(f);
+    return 0;
+}
+
+static struct ownership *acquire(struct fixture *f, const char *token)
+{
+    struct image_header header = {0};
+    struct ownership *o;
+    struct error err;
+
+    assert_ok(
+        ownership_acquire(f->data, f->header.id, "host-a", token, 15, soon(), &header, &o, &err),
+        err);
+    image_header_free(&header);
+    return o;
+}
+
+static struct lock_info lock_of(struct fixture *f)
+{
+    struct image_header header = {0};
+    struct lock_info lock;
+    struct error err;
+
+    assert_ok(image_read_header(f->control, f->header.id, soon(), &header, &err), err);
+    lock = header.lock;
+    image_header_free(&header);
+    return lock;
+}
+
+static void the_lock_looks_like_librbds(void **state)
+{
+    struct fixture *f = *state;
+    struct ownership *o = acquire(f, "");
+    struct lock_info lock = lock_of(f);
+
+    assert_int_equal(lock.count, 1);
+    assert_int_equal(lock.type, LOCK_EXCLUSIVE);
+    assert_string_equal(lock.tag, "internal");
+    assert_int_equal(strncmp(lock.holder.cookie, "auto ", 5), 0);
+    assert_int_equal(lock.holder.client_id, cluster_client_id(f->data));
+    assert_string_equal(lock.holder.address, cluster_address(f->data));
+    assert_int_equal(ownership_state(o), OWNERSHIP_OWNED);
+    ownership_release(o);
+    lock = lock_of(f);
+    assert_int_equal(lock.count, 0);
+}
+
+static void a_second_owner_is_refused_by_name(void **state)
+{
+    struct fixture *f = *state;
+    struct ownership *o = acquire(f, "one");
+    struct ownership *second = NULL;
+    struct image_header header = {0};
+    struct error err;
+
+    assert_int_equal(ownership_acquire(f->control, f->header.id, "host-b", "two", 15, soon(),
+                                       &header, &second, &err),
+                     -EBUSY);
+    assert_non_null(strstr(err.text, "host-a since 20"));
+    ownership_release(o);
+    assert_ok(ownership_acquire(f->control, f->header.id, "host-b", "two", 15, soon(), &header,
+                                &second, &err),
+              err);
+    image_header_free(&header);
+    ownership_release(second);
+}
+
+/* Serve notifies until told to stop, as the main loop of a blockd does. */
+struct server {
+    struct ownership *ownership;
+    atomic_bool stop;
+};
+
+static void *serve(void *arg)
+{
+    struct server *server = arg;
+
+    while (!atomic_load(&server->stop)) {
+        struct pollfd pfd = {.fd = ownership_fd(server->ownership), .events = POLLIN};
+
+        poll(&pfd, 1, 50);
+        ownership_run(server->ownership);
+    }
+    return NULL;
+}
+
+static int32_t ask_owner(struct fixture *f, enum notify_op what)
+{
+    struct encoder payload = {0};
+    struct encoder bytes = {0};
+    struct notify_answer answer = {0};
+    int32_t result;
+
+    notify_encode_client(&payload, what, cluster_client_id(f->control), 1);
+    {
+        char object[OBJECT_NAME_MAX];
+
+        name_header(object, f->header.id);
+        assert_int_equal(op_notify(cluster_io(f->control), object, &payload, 5000, &bytes, soon()),
+                         0);
+    }
+    assert_int_equal(notify_decode_answer(decoder_of(bytes.data, bytes.len), &answer), 0);
+    assert_int_equal(answer.ack_count, 1);
+    assert_int_equal(answer.acks[0].client_id, cluster_client_id(f->data));
+    result = answer.acks[0].result;
+    notify_answer_free(&answer);
+    encoder_free(&payload);
+    encoder_free(&bytes);
+    return result;
+}
+
+static void the_owner_answers_as_librbd_expects(void **state)
+{
+    struct fixture *f = *state;
+    struct server server = {.ownership = acquire(f, "")};
+    pthread_t thread;
+
+    pthread_create(&thread, NULL, serve, &server);
+    assert_int_equal(ask_owner(f, NOTIFY_REQUEST_LOCK), -EROFS);
+    assert_int_equal(ask_owner(f, NOTIFY_SNAP_CREATE), -EOPNOTSUPP);
+    assert_int_equal(ask_owner(f, NOTIFY_RELEASED_LOCK), 0);
+    atomic_store(&server.stop, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(lock_of(f).count, 1);
+    ownership_release(server.ownership);
+}
+
+static void resized(void *arg, uint64_t size)
+{
+    *(uint64_t *)arg = size;
+}
+
+static void the_owner_follows_the_header(void **state)
+{
+    struct fixture *f = *state;
+    struct server server = {.ownership = acquire(f, "")};
+    struct encoder in = {0};
+    char object[OBJECT_NAME_MAX];
+    struct image_io *io;
+    pthread_t thread;
+    uint64_t seen = 0;
+    struct error err;
+
+    assert_ok(image_io_open(f->data, &f->header, &io, &err), err);
+    ownership_attach_io(server.ownership, io);
+    ownership_on_resize(server.ownership, resized, &seen);
+    pthread_create(&thread, NULL, serve, &server);
+    rbd_encode_set_size(&in, 96 * MIB);
+    name_header(object, f->header.id);
+    assert_int_equal(op_call_write(cluster_io(f->control), object, "rbd", "set_size", &in, soon()),
+                     0);
+    encoder_free(&in);
+    /* the acknowledgement comes only after the refresh */
+    assert_int_equal(ask_owner(f, NOTIFY_HEADER_UPDATE), 0);
+    assert_int_equal(image_io_size(io), 96 * MIB);
+    assert_int_equal(seen, 96 * MIB);
+    atomic_store(&server.stop, true);
+    pthread_join(thread, NULL);
+    ownership_release(server.ownership);
+    image_io_close(io);
+}
+
+static void a_broken_lock_is_never_written_again(void **state)
+{
+    struct fixture *f = *state;
+    struct ownership *o = acquire(f, "");
+    struct lock_info lock = lock_of(f);
+    struct encoder in = {0};
+    char object[OBJECT_NAME_MAX];
+    char data[512] = {0};
+    struct image_io *io;
+    struct server server = {.ownership = o};
+    pthread_t thread;
+    struct error err;
+
+    assert_ok(image_io_open(f->data, &f->header, &io, &err), err);
+    ownership_attach_io(o, io);
+    pthread_create(&thread, NULL, serve, &server);
+    lock_encode_break(&in, RBD_LOCK_NAME, lock.holder.client_id, lock.holder.cookie);
+    name_header(object, f->header.id);
+    assert_int_equal(
+        op_call_write(cluster_io(f->control), object, "lock", "break_lock", &in, soon()), 0);
+    encoder_free(&in);
+    ask_owner(f, NOTIFY_HEADER_UPDATE);
+    assert_int_equal(image_run(io, IMAGE_WRITE, 0, sizeof(data), data), -ESHUTDOWN);
+    atomic_store(&server.stop, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(ownership_state(o), OWNERSHIP_FENCED);
+    ownership_release(o);
+    image_io_close(io);
+}
+
+/* A process that owns the image, writes without end, and is killed. */
+static pid_t start_victim(struct fixture *f, const char *token)
+{
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    if (pid == 0) {
+        struct cluster *cluster = live_connect(CLUSTER_DATA);
+        struct image_header header = {0};
+        struct ownership *o;
+        struct image_io *io;
+        char data[4096];
+
+        alarm(60);
+        memset(data, 'v', sizeof(data));
+        if (ownership_acquire(cluster, f->header.id, "host-a", token, 15, soon(), &header, &o,
+                              NULL) < 0 ||
+            image_io_open(cluster, &header, &io, NULL) < 0)
+            _exit(1);
+        for (;;) {
+            if (image_run(io, IMAGE_WRITE, 0, sizeof(data), data) < 0)
+                _exit(2);
+            if (write(ready[1], "x", 1) < 0)
+                _exit(3);
+        }
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    /* keep the read end open: the victim must not die of SIGPIPE */
+    return pid;
+}
+
+static void a_dead_predecessor_is_fenced_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct ownership *o;
+    struct image_header header = {0};
+    struct error err;
+    struct lock_info lock;
+    pid_t pid;
+    int64_t begin;
+
+    signal(SIGPIPE, SIG_IGN);
+    pid = start_victim(f, "same-token");
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    lock = lock_of(f);
+    assert_int_equal(lock.count, 1); /* it died with its lock */
+
+    assert_int_equal(ownership_acquire(f->control, f->header.id, "host-b", "another-token", 15,
+                                       soon(), &header, &o, &err),
+                     -EBUSY);
+    begin = clock_now();
+    o = acquire(f, "same-token");
+    assert_true(clock_now() - begin < 12 * NS_PER_S); /* not after the watch's 15 s */
+    assert_int_equal(lock_of(f).holder.client_id, cluster_client_id(f->data));
+    assert_int_not_equal(lock.holder.client_id, cluster_client_id(f->data));
+    ownership_release(o);
+}
+
+static void descriptions_are_read_back(void **state)
+{
+    struct lock_info lock = {.count = 1, .holder = {.client_id = 7}};
+    char host[64];
+    char since[64];
+    char text[256];
+
+    (void)state;
+    snprintf(lock.holder.description, sizeof(lock.holder.description),
+             "docker-volume-rados host=h.example since=2026-11-24T10:00:00Z token=abc");
+    ownership_parse_description(lock.holder.description, host, sizeof(host), since, sizeof(since));
+    assert_string_equal(host, "h.example");
+    assert_string_equal(since, "2026-11-24T10:00:00Z");
+    ownership_parse_description("somebody's lock host=evil", host, sizeof(host), since,
+                                sizeof(since));
+    assert_string_equal(host, "");
+    assert_string_equal(since, "");
+    snprintf(lock.holder.address, sizeof(lock.holder.address), "10.0.0.1:0/5");
+    lock.holder.description[0] = '\0';
+    ownership_describe(&lock, text, sizeof(text));
+    assert_string_equal(text, "client 7 at 10.0.0.1:0/5");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_lock_looks_like_librbds, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_second_owner_is_refused_by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_owner_answers_as_librbd_expects, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_owner_follows_the_header, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_broken_lock_is_never_written_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dead_predecessor_is_fenced_at_once, setup, teardown),
+        cmocka_unit_test(descriptions_are_read_back),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
