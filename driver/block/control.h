@@ -34,9 +34,9 @@ enum blockd_op {
  * that come with any other request are closed. A descriptor stored later goes to the new socket as
  * usual, once: no store may fall between 1 and 2 and be lost.
  *
- * The end in order: an adopted blockd's exit status is unknown to its new supervisor, so every
- * blockd, once the device is gone and before it exits 0, sends a packet with an empty name and no
- * descriptor over the keeper socket: drop all that I stored. */
+ * The end in order: the exit status of an adopted blockd is unknown to its new supervisor, which
+ * takes an end for a crash exactly when something is still stored. So every blockd makes its keeper
+ * forget all names it stored (keeper.h) before it exits 0; "control" needs no forgetting. */
 #define BLOCKD_CONTROL_NAME "control"
 
 struct blockd_request {
