@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plugin/server/cluster_link.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "image/image.h"
+
+#define CONNECT_MS     10000 /* one attempt */
+#define PROBE_MS       2000
+#define PAUSE_MS       1000     /* between attempts and between probes */
+#define HARD_FAIL_MS   5000     /* patience with a failure that waiting seldom cures */
+#define PROBE_NAME     "/probe" /* no rbd tool can make an image with a slash in its name */
+#define TIME_TEXT_SIZE 32
+
+struct handle {
+    struct cluster *cluster;
+    unsigned users;
+    LIST_ENTRY(handle) next;
+};
+
+struct cluster_link {
+    const struct settings *settings;
+    pthread_t thread;
+    pthread_mutex_t lock; /* everything below; a leaf, never held over a call to the cluster */
+    pthread_cond_t changed;
+    struct handle *current;      /* NULL: connecting */
+    LIST_HEAD(, handle) retired; /* blocklisted ones, some still in use */
+    bool failing;                /* `why` and `since` say what is wrong */
+    struct error why;
+    time_t since;
+    bool stopping;
+    bool ended;
+};
+
+static void fail(struct cluster_link *link, const struct error *why)
+{
+    WITH_LOCK(&link->lock);
+
+    if (!link->failing)
+        link->since = time(NULL);
+    if (!link->failing || strcmp(link->why.text, why->text) != 0)
+        log_error("cluster: %s", why->text);
+    link->failing = true;
+    link->why = *why;
+    pthread_cond_broadcast(&link->changed);
+}
+
+static void recover(struct cluster_link *link)
+{
+    WITH_LOCK(&link->lock);
+
+    if (link->failing)
+        log_info("the cluster answers again");
+    link->failing = false;
+    pthread_cond_broadcast(&link->changed);
+}
+
+/* Called with the lock held. */
+static void retire(struct cluster_link *link)
+{
+    log_warning("the cluster has blocklisted this server's connection; connecting anew");
+    LIST_INSERT_HEAD(&link->retired, link->current, next);
+    link->current = NULL;
+    pthread_cond_broadcast(&link->changed);
+}
+
+static void connect_once(struct cluster_link *link)
+{
+    const struct settings *s = link->settings;
+    struct cluster_settings settings = {
+        .conf = s->ceph_conf, .client = s->ceph_client, .pool = s->pool, .namespace = s->namespace};
+    struct handle *handle = calloc(1, sizeof(*handle));
+    struct error err = {0};
+    int r = handle ? cluster_connect(&settings, CLUSTER_CONTROL, deadline_in_ms(CONNECT_MS),
+                                     &handle->cluster, &err)
+                   : error_errno(&err, -ENOMEM, "cannot connect");
+
+    if (r < 0) {
+        free(handle);
+        fail(link, &err);
+        return;
+    }
+    log_info("connected to the cluster as client.%s, pool '%s'", s->ceph_client, s->pool);
+    pthread_mutex_lock(&link->lock);
+    link->current = handle;
+    pthread_mutex_unlock(&link->lock);
+    recover(link);
+}
+
+static void probe(struct cluster_link *link, struct handle *handle)
+{
+    char id[IMAGE_ID_MAX];
+    struct error err = {0};
+    int r = image_find(handle->cluster, PROBE_NAME, deadline_in_ms(PROBE_MS), id, &err);
+
+    if (r == 0 || r == -ENOENT) {
+        recover(link);
+    } else if (r == -ESHUTDOWN) {
+        WITH_LOCK(&link->lock);
+
+        if (link->current == handle)
+            retire(link);
+    }
+}
+
+/* Close what nobody uses any more. */
+static void close_retired(struct cluster_link *link)
+{
+    for (;;) {
+        struct handle *handle;
+
+        pthread_mutex_lock(&link->lock);
+        LIST_FOREACH(handle, &link->retired, next)
+        {
+            if (handle->users == 0) {
+                LIST_REMOVE(handle, next);
+                break;
+            }
+        }
+        pthread_mutex_unlock(&link->lock);
+        if (!handle)
+            return;
+        cluster_close(handle->cluster);
+        free(handle);
+    }
+}
+
+/* Sleep until there is something to do. Returns the handle to probe, or NULL to connect. */
+static bool next_step(struct cluster_link *link, bool pause, struct handle **ret)
+{
+    struct timespec until = deadline_timespec(deadline_in_ms(PAUSE_MS));
+    WITH_LOCK(&link->lock);
+
+    while (pause && !link->stopping) {
+        if (pthread_cond_timedwait(&link->changed, &link->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    while (link->current && !link->failing && LIST_EMPTY(&link->retired) && !link->stopping)
+        pthread_cond_wait(&link->changed, &link->lock);
+    *ret = link->current;
+    return !link->stopping;
+}
+
+static void *link_main(void *arg)
+{
+    struct cluster_link *link = arg;
+    struct handle *handle;
+
+    pthread_setname_np(pthread_self(), "cluster-link");
+    for (bool pause = false; next_step(link, pause, &handle); pause = true) {
+        /* Only this thread retires the handle it probes or frees one, so it stays valid here. */
+        if (handle)
+            probe(link, handle);
+        else
+            connect_once(link);
+        close_retired(link);
+    }
+    pthread_mutex_lock(&link->lock);
+    link->ended = true;
+    pthread_cond_broadcast(&link->changed);
+    pthread_mutex_unlock(&link->lock);
+    return NULL;
+}
+
+int cluster_link_start(const struct settings *settings, struct cluster_link **ret,
+                       struct error *err)
+{
+    struct cluster_link *link = calloc(1, sizeof(*link));
+    pthread_condattr_t attr;
+    int r;
+
+    if (!link)
+        return error_errno(err, -ENOMEM, "cannot start the link to the cluster");
+    link->settings = settings;
+    LIST_INIT(&link->retired);
+    pthread_mutex_init(&link->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&link->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    r = pthread_create(&link->thread, NULL, link_main, link);
+    if (r != 0) {
+        free(link);
+        return error_errno(err, -r, "cannot start the link to the cluster");
+    }
+    *ret = link;
+    return 0;
+}
+
+static bool is_hard(const struct error *why)
+{
+    return why->code != -ETIMEDOUT && why->code != -ECONNREFUSED && why->code != -ESHUTDOWN;
+}
+
+int cluster_link_get(struct cluster_link *link, int64_t deadline, struct cluster **ret,
+                     struct error *err)
+{
+    int64_t patience = deadline_in_ms(HARD_FAIL_MS);
+    WITH_LOCK(&link->lock);
+
+    while (!link->current || link->failing) {
+        int64_t until =
+            link->failing && is_hard(&link->why) ? deadline_earlier(deadline, patience) : deadline;
+        struct timespec ts = deadline_timespec(until);
+
+        if (deadline_left_ms(until) == 0) {
+            if (link->failing)
+                return error_set(err, link->why.code, "the cluster cannot be used: %s",
+                                 link->why.text);
+            return error_set(err, -ETIMEDOUT,
+                             "still connecting to the cluster; try again in a moment");
+        }
+        pthread_cond_timedwait(&link->changed, &link->lock, &ts);
+    }
+    link->current->users++;
+    *ret = link->current->cluster;
+    return 0;
+}
+
+/* Called with the lock held. */
+static struct handle *find_handle(struct cluster_link *link, const struct cluster *cluster)
+{
+    struct handle *handle;
+
+    if (link->current && link->current->cluster == cluster)
+        return link->current;
+    LIST_FOREACH(handle, &link->retired, next)
+    {
+        if (handle->cluster == cluster)
+            return handle;
+    }
+    return NULL;
+}
+
+void cluster_link_put(struct cluster_link *link, struct cluster *cluster, int result)
+{
+    bool silent = false;
+
+    pthread_mutex_lock(&link->lock);
+    struct handle *handle = find_handle(link, cluster);
+
+    handle->users--;
+    if (handle == link->current && result == -ESHUTDOWN)
+        retire(link);
+    else if (handle == link->current && result == -ETIMEDOUT)
+        silent = true;
+    else if (handle != link->current && handle->users == 0)
+        pthread_cond_broadcast(&link->changed);
+    pthread_mutex_unlock(&link->lock);
+    if (silent) {
+        struct error why = {0};
+
+        error_set(&why, -ETIMEDOUT, "no answer in time; see \"ceph -s\"");
+        fail(link, &why);
+    }
+}
+
+bool cluster_link_is_away(struct cluster_link *link, char *text, size_t size)
+{
+    char when[TIME_TEXT_SIZE];
+    struct tm tm;
+    WITH_LOCK(&link->lock);
+
+    if (!link->failing)
+        return false;
+    strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&link->since, &tm));
+    snprintf(text, size, "unreachable since %s: %s", when, link->why.text);
+    return true;
+}
+
+void cluster_link_stop(struct cluster_link *link, int64_t deadline)
+{
+    struct timespec until = deadline_timespec(deadline);
+    struct handle *handle = NULL;
+
+    pthread_mutex_lock(&link->lock);
+    link->stopping = true;
+    pthread_cond_broadcast(&link->changed);
+    while (!link->ended) {
+        if (pthread_cond_timedwait(&link->changed, &link->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    if (link->ended && link->current && link->current->users == 0 && !link->failing)
+        handle = steal_pointer(&link->current);
+    pthread_mutex_unlock(&link->lock);
+    if (handle) {
+        cluster_close(handle->cluster);
+        free(handle);
+    }
+}

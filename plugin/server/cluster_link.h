@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "plugin/settings.h"
+#include "rados/cluster.h"
+
+/* The server's one control connection to the cluster. Connecting happens in the background and is
+ * tried again until it works, so nothing here delays the start.
+ *
+ *   state        handle  get() answers      leaves by
+ *   connecting   no      waits              connected                          -> reachable
+ *   reachable    yes     at once            put(-ETIMEDOUT)                    -> silent
+ *                                           put(-ESHUTDOWN), blocklisted       -> connecting
+ *   silent       yes     waits              a probe each second was answered   -> reachable
+ *                                           probe says blocklisted             -> connecting
+ *
+ * A handle is closed when the last user of it has put it back. Any thread. */
+
+struct cluster_link;
+
+int cluster_link_start(const struct settings *settings, struct cluster_link **ret,
+                       struct error *err);
+
+/* The connection, waiting for it up to the deadline; put it back with cluster_link_put.
+ * -ETIMEDOUT and the like with the words of the last failure. A failure that waiting seldom cures
+ * (no keyring, wrong key, no such pool) is waited for a few seconds only. */
+int cluster_link_get(struct cluster_link *link, int64_t deadline, struct cluster **ret,
+                     struct error *err);
+
+/* Give the connection back and say how the calls on it ended: 0 or their negative errno. */
+void cluster_link_put(struct cluster_link *link, struct cluster *cluster, int result);
+
+/* Whether the cluster is known to be away: "unreachable since 2026-01-02T03:04:05Z: <words>" in
+ * TEXT then. False while nothing is known yet. */
+bool cluster_link_is_away(struct cluster_link *link, char *text, size_t size);
+
+/* End the background thread, waiting for it up to the deadline, and close the connection unless
+ * somebody still uses it. For the end of the process only: what could not end is left behind. */
+void cluster_link_stop(struct cluster_link *link, int64_t deadline);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "plugin/server/json_request.h"
+#include "plugin/server/reply.h"
+
+/* What can be called over HTTP: tables of these, ended by one without a path. */
+
+enum endpoint_need {
+    NEED_NAME = 1 << 0, /* "Name", a volume's name */
+    NEED_ID = 1 << 1,   /* "ID", a mount ID */
+};
+
+struct endpoint {
+    const char *path; /* "/VolumeDriver.Mount"; the method is POST */
+    unsigned needs;   /* enum endpoint_need: checked before a handler is called */
+
+    /* Answer without blocking, in the HTTP thread; false leaves it to `handle`. Optional when
+     * there is `handle`. */
+    bool (*quick)(void *service, const struct json_request *request, struct reply *reply);
+
+    /* Answer on a worker thread, by the deadline. Optional when `quick` always answers. */
+    void (*handle)(void *service, const struct json_request *request, int64_t deadline,
+                   struct reply *reply);
+    bool changes; /* it changes something: such calls never keep those that only read waiting */
+    int limit_ms; /* the deadline, from the moment the request was read */
+};
+
+/* The endpoint for PATH, or NULL. */
+const struct endpoint *endpoint_find(const struct endpoint table[], const char *path);
+
+/* Decode and check the body of a request: 0, or negative errno with err (*ret is empty then). A
+ * request that needs nothing may come without a body. */
+int endpoint_read_request(const struct endpoint *endpoint, const char *body, size_t len,
+                          struct json_request *ret, struct error *err);

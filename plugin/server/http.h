@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "plugin/server/endpoint.h"
+
+/* The HTTP front: requests from a listening socket to the endpoints, their replies back.
+ *
+ * A known endpoint answers 200 and says in "Err" how it went, which docker shows as it is; an
+ * unknown path is 404, another method 405. One thread does all of HTTP, in libmicrohttpd; whatever
+ * may block is handed on (call.h) with its connection suspended meanwhile. */
+
+struct http;
+
+/* Serve LISTEN_FD, which must be a listening socket; it stays the caller's. TABLE and SERVICE must
+ * outlive the result. 0 or negative errno. */
+int http_start(int listen_fd, const struct endpoint table[], void *service, struct http **ret,
+               struct error *err);
+
+/* Accept no more, let running requests end up to the deadline, and free. False when some did not:
+ * everything is then left as it is, for the process to end. */
+bool http_stop(struct http *http, int64_t deadline);

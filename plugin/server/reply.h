@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* What a handler answers. An empty one, as left by running out of memory, is sent as an error. */
+
+struct reply {
+    unsigned status; /* HTTP status; 0: 200 */
+    char *body;      /* JSON text, free() */
+    bool drop;       /* close the connection without an answer: dockerd then keeps what it knows */
+
+    /* Set by a handler whose success must be taken back when the answer does not reach the client.
+     * May block. undo_arg is freed with free() in any case. */
+    void (*undo)(void *undo_arg);
+    void *undo_arg;
+};
+
+void reply_free(struct reply *reply); /* leaves it empty */
+
+/* Run the undo, if there is one, and forget it. */
+void reply_undo(struct reply *reply);
+
+/* Answer JSON, which is taken over (NULL: out of memory). */
+void reply_json(struct reply *reply, json_t *json);
+
+/* Answer {"Err": WORDS}; "" is success. */
+void reply_err(struct reply *reply, const char *words);
+
+/* Close the connection without an answer. */
+void reply_drop(struct reply *reply);
+
+/* TEXT as a JSON string; bytes that are not UTF-8 become "?". NULL when out of memory. */
+json_t *reply_text(const char *text);
