@@ -274,10 +274,13 @@ int image_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret,
 int image_set_metadata(struct cluster *cluster, const char *id, const char *key, const char *value,
                        int64_t deadline, struct error *err)
 {
+    cleanup_op struct op *op = op_write();
     cleanup_encoder struct encoder in = {0};
     char object[OBJECT_NAME_MAX];
     int r;
 
+    if (!op)
+        return error_set(err, -ENOMEM, "out of memory");
     name_header(object, id);
     if (value) {
         rbd_encode_pairs_begin(&in, 1);
@@ -285,8 +288,9 @@ int image_set_metadata(struct cluster *cluster, const char *id, const char *key,
     } else {
         rbd_encode_string(&in, key);
     }
-    r = op_call_write(cluster_io(cluster), object, "rbd",
-                      value ? "metadata_set" : "metadata_remove", &in, deadline);
+    op_assert_exists(op); /* or the call would make an empty header */
+    op_exec(op, "rbd", value ? "metadata_set" : "metadata_remove", &in);
+    r = op_run(op, cluster_io(cluster), object, deadline);
     if (r < 0)
         return error_errno(err, r, "cannot set '%s' on %s", key, object);
     return 0;
