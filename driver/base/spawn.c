@@ -35,6 +35,7 @@
 
 #define TOOL_PATH_MAX 64
 #define KILL_GRACE_MS 1000
+#define PIPE_BYTES    65536 /* what Linux gives a pipe */
 
 enum { PASS_FD_NUMBER = 3 };
 
@@ -231,18 +232,23 @@ static void tail_line(const struct tail *tail, char *line)
     line[len] = '\0';
 }
 
-/* Take what the pipe holds now. False once it has ended. */
+/* Take what the pipe holds now, and no more than it can hold, because a tool may print faster than
+ * we read. False once the pipe has ended. */
 static bool drain(int pipe, struct tail *tail)
 {
     char chunk[4096];
-    ssize_t n;
 
-    do {
-        n = read(pipe, chunk, sizeof(chunk));
-        if (n > 0)
-            tail_add(tail, chunk, (size_t)n);
-    } while (n > 0 || (n < 0 && errno == EINTR));
-    return n < 0 && errno == EAGAIN;
+    for (size_t taken = 0; taken < PIPE_BYTES;) {
+        ssize_t n = read(pipe, chunk, sizeof(chunk));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 && errno == EAGAIN;
+        tail_add(tail, chunk, (size_t)n);
+        taken += (size_t)n;
+    }
+    return true;
 }
 
 /* Collect output until the process ends: 0, -ETIMEDOUT or another errno. */

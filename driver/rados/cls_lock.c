@@ -95,8 +95,9 @@ void lock_encode_set_cookie(struct encoder *e, const char *name, enum lock_type 
 static void decode_sockaddr(struct decoder *d, uint32_t nonce, char *text, size_t size)
 {
     char ip[INET6_ADDRSTRLEN];
-    uint16_t family, port;
     const uint8_t *bytes;
+    unsigned port = 0;
+    uint16_t family;
 
     text[0] = '\0';
     if (decoder_left(d) == 0 && !d->failed)
@@ -104,8 +105,9 @@ static void decode_sockaddr(struct decoder *d, uint32_t nonce, char *text, size_
     family = decode_u16(d);
     if (family == AF_UNSPEC)
         return;
-    bytes = decode_raw(d, sizeof(port)); /* the only big-endian number, as in every sockaddr */
-    port = bytes ? (uint16_t)(bytes[0] << 8 | bytes[1]) : 0;
+    bytes = decode_raw(d, 2); /* the port: big-endian, as in every sockaddr */
+    if (bytes)
+        port = (unsigned)bytes[0] << 8 | bytes[1];
     if (family == AF_INET6)
         decode_raw(d, IPV6_FLOW_BYTES);
     bytes = decode_raw(d, family == AF_INET6 ? IPV6_BYTES : IPV4_BYTES);
