@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every test here ends with an account of what it left behind."""
+
+import pytest
+
+from lib import leaks
+
+
+class Account:
+    """The state after the last test, which is the one before the next."""
+
+    def __init__(self, cluster, plugin, directories):
+        self.take = lambda: leaks.take(cluster, plugin, directories)
+        self.before = self.take()
+
+    def settle(self):
+        try:
+            leaks.check(self.before, self.take)
+        finally:
+            self.before = self.take()
+
+
+@pytest.fixture(scope="session")
+def account(cluster, plugin, dockerd, base):
+    return Account(cluster, plugin, [base])
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(account, plugin):
+    """Comes first and so is torn down last, after everything a test's own fixtures remove."""
+    yield
+    account.settle()
+    plugin.check_reports()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Ceph cluster made by scripts/dev-cluster, and the stock tools that look at it."""
+
+import json
+import os
+import signal
+
+from lib.paths import DEV_CLUSTER
+from lib.proc import run
+
+POOL = "docker"
+DATA_POOL = "docker-data"
+
+
+class Cluster:
+    """The cluster in `directory`. Everything raises CommandError when the tool behind it fails."""
+
+    def __init__(self, directory, osds=3):
+        self.directory = str(directory)
+        self.osds = osds
+        self.conf = f"{self.directory}/ceph.conf"
+        self.started = False  # by us: then we are the ones to stop it
+
+    def _dev_cluster(self, command, *words, **options):
+        return run(DEV_CLUSTER, command, "--dir", self.directory, *words, **options)
+
+    def up(self):
+        """Start it unless it runs."""
+        if self._dev_cluster("status", check=False).returncode != 0:
+            self._dev_cluster("up", "--osds", self.osds, timeout=180)
+            self.started = True
+
+    def down(self, purge=False):
+        self._dev_cluster("down", *(["--purge"] if purge else []), timeout=120)
+
+    def daemons(self):
+        """{"mon.a": pid, ...} of the running ones."""
+        status = json.loads(self._dev_cluster("status", "--json", check=False).stdout)
+        return {d["name"]: d["pid"] for d in status["daemons"] if d["pid"]}
+
+    def freeze(self):
+        """Stop all daemons in their tracks: connections stay open, nothing answers. Returns the
+        pids, for thaw()."""
+        pids = list(self.daemons().values())
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        return pids
+
+    def thaw(self, pids):
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+    def tool(self, program, *words, user="docker", check=True, timeout=60, **options):
+        """Run ceph, rados or rbd as client.`user`."""
+        return run(program, "--conf", self.conf, "--id", user, *words, check=check,
+                   timeout=timeout, **options)
+
+    def ceph(self, *words):
+        return self.tool("ceph", *words, user="admin").stdout
+
+    def rados(self, *words, pool=POOL):
+        return self.tool("rados", "-p", pool, *words, user="admin").stdout
+
+    def rbd(self, *words, check=True, **options):
+        """Stock rbd in the pool of the volumes, with the rights of the plugin."""
+        return self.tool("rbd", "--pool", POOL, *words, check=check,
+                         **options).stdout
+
+    def rbd_json(self, *words):
+        return json.loads(self.rbd(*words, "--format", "json"))
+
+    def objects(self, pool=POOL):
+        """Names of all objects of a pool."""
+        return set(self.rados("ls", pool=pool).split("\n")) - {""}
+
+    def images(self):
+        return self.rbd("ls").split()
+
+    def trash(self):
+        """Names of everything in the RBD trash, also of what `rbd trash ls` shows only with --all:
+        images that are being made or removed."""
+        return [entry["name"] for entry in self.rbd_json("trash", "ls", "--all")]
+
+    def image_id(self, name):
+        return self.rbd_json("info", name)["id"]
+
+    def watchers(self, name):
+        """Addresses of the clients that watch an image's header."""
+        return [w["address"] for w in self.rbd_json("status", name).get("watchers", [])]
+
+    def lockers(self, name):
+        """[{"id": cookie, "locker": "client.4123", "address": ...}] of an image's lock."""
+        return self.rbd_json("lock", "ls", name)
+
+    def data_objects(self, name):
+        """How many data objects an image has."""
+        info = self.rbd_json("info", name)
+        prefix = info["block_name_prefix"] + "."
+        pool = info.get("data_pool") or POOL
+        return sum(1 for o in self.objects(pool) if o.startswith(prefix))
