@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuzz.h"
+
+#include <errno.h>
+
+#include "rados/header_notify.h"
+
+/* What other clients of an image send on its header. The first byte picks the decoder; the rest is
+ * what they sent, or edits to a good sample of it. */
+
+static const char notify_sample[] =
+    "\x07\x01\x14\x00\x00\x00\x00\x00\x00\x00\x88\x37\x00\x00\x00\x00"
+    "\x00\x00\xb0\x17\x00\x08\x85\x7f\x00\x00";
+static const char result_sample[] = "\x01\x01\x04\x00\x00\x00\xe2\xff\xff\xff";
+static const char answer_sample[] =
+    "\x02\x00\x00\x00\x86\x37\x00\x00\x00\x00\x00\x00\x60\x0d\x4a\xce"
+    "\xef\x55\x00\x00\x00\x00\x00\x00\x88\x37\x00\x00\x00\x00\x00\x00"
+    "\xb0\x17\x00\x08\x85\x7f\x00\x00\x0a\x00\x00\x00\x01\x01\x04\x00"
+    "\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x07\x00\x00\x00\x00\x00"
+    "\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00";
+
+static void fuzz_notify(struct decoder d)
+{
+    cleanup_encoder struct encoder e = {0};
+    struct header_notify notify, again;
+
+    fuzz_fill(&notify, sizeof(notify));
+    if (notify_decode(d, &notify) < 0) {
+        CHECK(fuzz_untouched(&notify, sizeof(notify)));
+        return;
+    }
+    if (notify.op == NOTIFY_HEADER_UPDATE) {
+        notify_encode_header_update(&e);
+    } else if (notify.op <= NOTIFY_REQUEST_LOCK) {
+        notify_encode_client(&e, (enum notify_op)notify.op, notify.client_id, notify.handle);
+    } else {
+        CHECK(notify.client_id == 0 && notify.handle == 0);
+        CHECK(notify_wants_result(notify.op) || notify.op <= NOTIFY_ASYNC_COMPLETE);
+        return;
+    }
+    CHECK(!e.failed && notify_decode(decoder_of(e.data, e.len), &again) == 0);
+    CHECK(again.op == notify.op && again.client_id == notify.client_id &&
+          again.handle == notify.handle);
+}
+
+static void fuzz_result(struct decoder d)
+{
+    cleanup_encoder struct encoder e = {0};
+    int32_t result, again;
+
+    if (notify_decode_result(d, &result) < 0)
+        return;
+    notify_encode_result(&e, result);
+    CHECK(!e.failed && notify_decode_result(decoder_of(e.data, e.len), &again) == 0);
+    CHECK(again == result);
+}
+
+static void fuzz_answer(struct decoder d)
+{
+    struct notify_answer answer;
+
+    fuzz_fill(&answer, sizeof(answer));
+    if (notify_decode_answer(d, &answer) < 0) {
+        CHECK(fuzz_untouched(&answer, sizeof(answer)));
+        return;
+    }
+    CHECK(4 + answer.ack_count * 20 + 4 + answer.timeout_count * 16 <= decoder_left(&d));
+    for (size_t i = 0; i < answer.timeout_count; i++)
+        CHECK(answer.timeouts[i].result == 0);
+    notify_answer_free(&answer);
+    CHECK(!answer.acks && !answer.timeouts && answer.ack_count + answer.timeout_count == 0);
+}
+
+#define TARGET(name)                                                                               \
+    {                                                                                              \
+        fuzz_##name, name##_sample, sizeof(name##_sample) - 1                                      \
+    }
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct {
+        void (*run)(struct decoder d);
+        const char *sample;
+        size_t sample_len;
+    } targets[] = {TARGET(notify), TARGET(result), TARGET(answer)};
+    size_t count = sizeof(targets) / sizeof(targets[0]);
+    uint8_t *edited;
+    size_t pick, len;
+
+    if (size == 0)
+        return 0;
+    pick = data[0] % count;
+    if (data[0] < count * 2 && data[0] >= count) {
+        edited =
+            fuzz_edit(targets[pick].sample, targets[pick].sample_len, data + 1, size - 1, &len);
+        targets[pick].run(decoder_of(edited, len));
+        free(edited);
+    } else {
+        targets[pick].run(decoder_of(data + 1, size - 1));
+    }
+    return 0;
+}
