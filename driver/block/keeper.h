@@ -35,4 +35,4 @@ int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd);
 /* The blockd's side: reads what a predecessor left, then implements fd_keeper. Freed with
  * keeper_client_free. */
 int keeper_client_open(int socket, struct fd_keeper **ret, struct error *err);
-void keeper_client_free(struct fd_keeper *keeper);
+void keeper_client_free(struct fd_keeper *keeper); /* leaves SOCKET open; accepts NULL */

@@ -47,13 +47,17 @@ int umount2(const char *target, int flags);
 #define WORKERS    8
 #define WAIT_MS    30000
 
+/* The child's descriptors, above all that the test has open itself. */
+#define CHILD_CONTROL 500
+#define CHILD_KEEPER  501
+
 /* ---- the image ---- */
 
 struct image_io {
     _Atomic(uint64_t) size;
     atomic_int fail;      /* result of every request, 0: none fails */
     atomic_uint delay_us; /* of each request, at most */
-    atomic_uint in_flight_high, resumed;
+    atomic_uint in_flight_high;
     uint8_t data[];
 };
 
@@ -247,14 +251,15 @@ static void forget(struct host *host, unsigned i)
     host->count--;
 }
 
-static void keep(struct host *host)
+/* Take one packet of the child; false at the end. */
+static bool keep(struct host *host)
 {
     char name[KEEPER_NAME_MAX];
     int fd;
     int r = keeper_receive(host->keeper, name, &fd);
 
     if (r == -ECONNRESET)
-        return;
+        return false;
     assert_int_equal(r, 0);
     for (unsigned i = 0; i < host->count; i++) {
         if (strcmp(host->kept[i].name, name) == 0) {
@@ -263,26 +268,28 @@ static void keep(struct host *host)
         }
     }
     if (fd < 0)
-        return;
+        return true;
     assert_true(host->count < KEEPER_FDS_MAX);
     memcpy(host->kept[host->count].name, name, sizeof(name));
     host->kept[host->count++].fd = fd;
+    return true;
 }
 
 /* Wait for the child's answer, serving as its keeper meanwhile. */
 static int wait_answer(struct host *host)
 {
     const int64_t deadline = deadline_in_ms(2 * WAIT_MS);
+    bool open = true;
 
     for (;;) {
         struct pollfd ready[2] = {
-            {.fd = host->keeper, .events = POLLIN},
+            {.fd = open ? host->keeper : -1, .events = POLLIN},
             {.fd = host->control, .events = POLLIN},
         };
 
         assert_true(poll(ready, 2, deadline_left_ms(deadline)) > 0);
         if (ready[0].revents & POLLIN) {
-            keep(host);
+            open = keep(host);
             continue;
         }
         if (ready[1].revents == 0)
@@ -312,11 +319,12 @@ static int start(struct host *host)
     host->pid = fork();
     assert_true(host->pid >= 0);
     if (host->pid == 0) {
-        close(control[0]);
-        close(keeper[0]);
-        for (unsigned i = 0; i < host->count; i++)
-            close(host->kept[i].fd);
-        child_main(control[1], keeper[1], &host->settings);
+        /* A blockd is executed and so has nothing open but these. */
+        dup2(control[1], CHILD_CONTROL);
+        dup2(keeper[1], CHILD_KEEPER);
+        close_range(3, CHILD_CONTROL - 1, 0);
+        close_range(CHILD_KEEPER + 1, ~0u, 0);
+        child_main(CHILD_CONTROL, CHILD_KEEPER, &host->settings);
     }
     close(control[1]);
     close(keeper[1]);

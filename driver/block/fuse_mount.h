@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* Making a FUSE file system that is attached nowhere: it has no mount point and no line in
+ * mountinfo, nobody can open its file but the owner of the mount descriptor, and it goes away by
+ * itself with its last user. */
+
+/* What this machine needs for it: 0, or negative errno with err naming what is missing. */
+int fuse_mount_probe(struct error *err);
+
+/* Mount and agree on the protocol: *ret_fuse_fd is ready for requests and *ret_root_fd is the mount
+ * (openat() on it finds the file). The caller closes both. MAX_BACKGROUND: requests in flight. */
+int fuse_mount_open(uint16_t max_background, int *ret_fuse_fd, int *ret_root_fd, struct error *err);
+
+/* Have the kernel send again what a dead process had read from FUSE_FD but not answered. Call it
+ * before the first read. 0; -EOPNOTSUPP: the kernel cannot (before Linux 6.9), and those requests
+ * end only with the file system. */
+int fuse_mount_resend(int fuse_fd, struct error *err);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block/backend.h"
+#include "block/fuse_pool.h"
+#include "image/io.h"
+
+/* Answering the kernel's requests for the one file: what needs no data is answered at once, the
+ * rest becomes a request to the image and is answered when that is done, in any order. */
+
+struct fuse_counters {
+    _Atomic(uint64_t) reads, writes, discards, flushes, read_bytes, write_bytes, errors;
+};
+
+struct fuse_server {
+    int fd; /* /dev/fuse, or a socket in tests */
+    struct image_io *io;
+    struct fuse_pool *pool;
+    const char *name;     /* of the file */
+    uint32_t block_bytes; /* the file ends at a multiple of it */
+    int read_only;
+    struct fuse_counters counters;
+};
+
+/* Serve one packet. Its bytes are no longer used on return. Waits while librados or the pool are at
+ * their limits. Any thread but librados' own. */
+void fuse_serve(struct fuse_server *server, const void *packet, size_t len);
+
+uint64_t fuse_server_size(const struct fuse_server *server); /* of the file, bytes */
