@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "block/backend.h"
+#include "plugin/server/http.h"
+#include "plugin/server/supervisor_client.h"
+#include "plugin/server/volume_driver.h"
+#include "plugin/settings.h"
+#include "volume/filesystem.h"
+
+/* The server: started by the supervisor with descriptor 3, the way back to it, and 4, the HTTP
+ * socket. It may be killed at any time and started again. What is wrong with the machine or the
+ * cluster is logged and does not keep it from serving: dockerd must always get its answers. */
+
+#define PROGRAM      "docker-volume-rados-server"
+#define STOP_CALLS   8000 /* ms for running calls to end */
+#define STOP_MOUNTS  1000 /* ms to give back what nobody uses */
+#define STOP_CLUSTER 500
+
+/* Log what is missing on this machine, where it can be known without the cluster. */
+static void check_machine(const struct settings *settings)
+{
+    static const char *const devices[] = {"/dev/fuse", "/dev/loop-control"};
+    struct error err = {0};
+
+    for (enum filesystem fs = FILESYSTEM_EXT4; fs <= FILESYSTEM_XFS; fs++) {
+        if (filesystem_check_tools(fs, &err) < 0)
+            log_error("%s volumes cannot be made or mounted: %s", filesystem_name(fs), err.text);
+    }
+    if (!backend_choose(&err))
+        log_error("volumes cannot be mounted on this machine: %s", err.text);
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+        if (access(devices[i], R_OK | W_OK) < 0)
+            log_error("volumes cannot be mounted: %s cannot be opened (%s); load its kernel module "
+                      "(modprobe fuse, modprobe loop) and run as root",
+                      devices[i], strerror(errno));
+    }
+    if (access(settings->ceph_conf, R_OK) < 0)
+        log_error("the cluster cannot be found: '%s' cannot be read (%s); copy it from a monitor "
+                  "host or name another file with --ceph-conf",
+                  settings->ceph_conf, strerror(errno));
+}
+
+static int read_defaults(const struct settings *settings, struct volume_driver *ret,
+                         struct error *err)
+{
+    struct volume_options options = {0};
+    int r;
+
+    if (size_parse(settings->default_size, &ret->default_size) < 0)
+        return error_set(err, -EINVAL,
+                         "the default size (--default-size, DEFAULT_SIZE) is '%s'; it must be a "
+                         "size such as 10G",
+                         settings->default_size);
+    if (filesystem_parse(settings->default_fs, &ret->default_fs) < 0)
+        return error_set(err, -EINVAL,
+                         "the default file system (--default-fs, DEFAULT_FS) is '%s'; it must be "
+                         "ext4 or xfs",
+                         settings->default_fs);
+    volume_options_init(&options, ret->default_size, ret->default_fs);
+    r = volume_options_check(&options, err);
+    volume_options_free(&options);
+    if (r < 0)
+        error_wrap(err, "the default size '%s' does not fit the default file system '%s'",
+                   settings->default_size, settings->default_fs);
+    return r;
+}
+
+static int make_dirs(const struct settings *settings, char scratch[PATH_MAX], struct error *err)
+{
+    const struct {
+        const char *parent;
+        const char *name;
+    } dirs[] = {
+        {settings->run_dir, "ledger"},
+        {settings->run_dir, "blockd"},
+        {settings->lib_dir, "mounts"},
+        {settings->lib_dir, "scratch"},
+    };
+    char path[PATH_MAX];
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+        if (snprintf(path, sizeof(path), "%s/%s", dirs[i].parent, dirs[i].name) >=
+            PATH_MAX - VOLUME_NAME_MAX)
+            return error_set(err, -ENAMETOOLONG, "the directory's path is too long: '%s'",
+                             dirs[i].parent);
+        r = file_make_dir(path, 0700, err);
+    }
+    strcpy(scratch, path);
+    return r;
+}
+
+static int open_cache(const struct settings *settings, struct cache **ret, struct error *err)
+{
+    char file[PATH_MAX];
+
+    if (snprintf(file, sizeof(file), "%s/cache.json", settings->lib_dir) >= PATH_MAX)
+        return error_set(err, -ENAMETOOLONG, "the directory's path is too long: '%s'",
+                         settings->lib_dir);
+    return cache_open(file, ret, err);
+}
+
+static int start(const struct settings *settings, struct volume_driver *driver, struct http **ret,
+                 struct error *err)
+{
+    static char scratch[PATH_MAX];
+    struct attach attach = {.settings = settings};
+    int r = make_dirs(settings, scratch, err);
+
+    driver->settings = settings;
+    driver->scratch_dir = scratch;
+    if (r == 0)
+        r = supervisor_client_open(SUPERVISOR_FD, &attach.supervisor, err);
+    if (r == 0)
+        r = cluster_link_start(settings, &attach.link, err);
+    driver->link = attach.link;
+    if (r == 0)
+        r = open_cache(settings, &driver->cache, err);
+    if (r == 0)
+        r = mounts_open(&attach, &driver->mounts, err);
+    if (r == 0)
+        r = sweeper_start(driver->link, &driver->sweeper, err);
+    if (r == 0)
+        r = http_start(HTTP_LISTEN_FD, volume_driver_endpoints, driver, ret, err);
+    return r;
+}
+
+static void stop(struct volume_driver *driver, struct http *http)
+{
+    if (!http_stop(http, deadline_in_ms(STOP_CALLS)))
+        log_warning("ending although some calls are still running");
+    mounts_stop(driver->mounts, deadline_in_ms(STOP_MOUNTS));
+    cache_close(driver->cache);
+    cluster_link_stop(driver->link, deadline_in_ms(STOP_CLUSTER));
+}
+
+int main(int argc, char *argv[])
+{
+    struct settings settings;
+    struct volume_driver driver = {0};
+    struct http *http;
+    struct error err = {0};
+    sigset_t signals;
+    int signal_number;
+    int r;
+
+    log_init(PROGRAM, LOG_LEVEL_INFO);
+    r = settings_parse(argc, argv, &settings, &err);
+    if (r > 0)
+        return 0;
+    if (r == 0)
+        r = read_defaults(&settings, &driver, &err);
+    if (r < 0) {
+        log_error("%s", err.text);
+        return 2;
+    }
+    log_init(PROGRAM, settings.log_level);
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    fcntl(SUPERVISOR_FD, F_SETFD, FD_CLOEXEC);
+    fcntl(HTTP_LISTEN_FD, F_SETFD, FD_CLOEXEC);
+
+    r = start(&settings, &driver, &http, &err);
+    if (r < 0) {
+        log_error("%s", err.text);
+        return 1;
+    }
+    check_machine(&settings);
+    log_info("serving %s, pool '%s', as host '%s'", settings.socket, settings.pool, settings.host);
+    sigwait(&signals, &signal_number);
+    log_info("ending on signal %d", signal_number);
+    stop(&driver, http);
+    /* Not exit(): threads that could not be waited for must not run into its handlers. */
+    _exit(0);
+}

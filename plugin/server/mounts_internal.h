@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "plugin/server/mounts.h"
+#include "plugin/server/workers.h"
+
+/* What mounts.c and mounts_recover.c share. */
+
+enum slot_state { SLOT_IDLE, SLOT_MOUNTED, SLOT_LINGERING };
+
+/* `busy` makes one call the slot's owner. The owner reads `state` and `entry` freely and changes
+ * them under mounts->lock; others read them under that lock. */
+struct slot {
+    struct ledger_entry entry;
+    enum slot_state state;
+    bool busy;
+    bool retrying;       /* a thread is going to take it down; keeps the slot */
+    unsigned users;      /* calls that own it or wait for it */
+    pthread_cond_t free; /* not busy any more */
+    LIST_ENTRY(slot) next;
+};
+
+struct mounts {
+    struct attach attach;
+    struct workers *retries;
+    pthread_t janitor;
+    pthread_mutex_t lock; /* all below and the slots; a leaf, never held over a blocking call */
+    pthread_cond_t changed;
+    LIST_HEAD(, slot) slots;
+    uint64_t epoch;
+    bool stopping;
+
+    /* Blockds without a ledger entry, found at the start; the janitor's. */
+    char (*orphans)[SUPERVISOR_ID_MAX];
+    size_t orphan_count;
+};
+
+/* The slot of VOLUME, made when there is none, with the caller as its owner. -ETIMEDOUT or -ENOMEM
+ * with err. */
+int slot_take(struct mounts *mounts, const char *volume, int64_t deadline, struct slot **ret,
+              struct error *err);
+void slot_give(struct mounts *mounts, struct slot *slot);
+
+/* A new slot for ENTRY, which is taken over, in STATE. Called with the lock held or before there
+ * are threads. NULL when out of memory. */
+struct slot *slot_add(struct mounts *mounts, struct ledger_entry *entry, enum slot_state state);
+
+/* Of an owned slot without uses: give everything back. What is still used leaves it lingering. */
+int slot_take_down(struct mounts *mounts, struct slot *slot, int64_t deadline, struct error *err);
+
+/* Slots from the ledger files and from what is mounted and running. */
+int mounts_rebuild(struct mounts *mounts, struct error *err);
+
+/* Retries what lingers, each second. */
+void *mounts_janitor_main(void *mounts);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <jansson.h>
+
+#include "plugin/server/mounts.h"
+#include "volume/volume.h"
+
+/* What "docker volume inspect" shows under Status. */
+
+/* What the cluster knows: the part that is cached. NULL when out of memory. */
+json_t *status_of_facts(const struct volume_facts *facts);
+
+/* Add what this host knows: where it is mounted, by which mount IDs, the device, and how full it
+ * is. BLOCKD may be NULL: not asked, or no answer. 0 or -ENOMEM. */
+int status_add_host(json_t *status, const struct mounts_view *view,
+                    const struct blockd_reply *blockd);
+
+/* The body of Get's answer; takes STATUS over. CREATED in seconds since 1970, 0: unknown. NULL when
+ * out of memory. */
+json_t *status_volume_reply(const char *name, const char *mountpoint, int64_t created,
+                            json_t *status);

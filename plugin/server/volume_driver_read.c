@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plugin/server/volume_driver.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "plugin/server/status.h"
+#include "volume/volume.h"
+
+/* dockerd forgets a volume, its labels and options for good, when Get answers "Err". So:
+ *
+ *   the cluster says   cache knows the name   answer to Get
+ *   it exists          -                      the facts; the cache learns them
+ *   no such volume     -                      Err; the cache forgets it
+ *   nothing            yes                    what was known, with Status.cluster saying why
+ *   nothing            no                     none: the connection is closed; dockerd keeps its
+ *                                             record
+ *
+ * List likewise; it has no answer only when nothing was ever known. Once the cluster is known to be
+ * away both answer without trying again (the link probes it). */
+
+#define GET_MS    1000
+#define LIST_MS   5000
+#define BLOCKD_MS 300 /* for its health; not worth waiting for */
+
+#define AWAY_MAX (ERROR_TEXT_MAX + 64)
+
+static void view_freep(struct mounts_view *view)
+{
+    free(view->ids);
+}
+#define cleanup_view __attribute__((cleanup(view_freep)))
+
+static void answer_get(struct volume_driver *driver, const char *name, int64_t created,
+                       json_t *status, const char *cluster, struct reply *reply)
+{
+    cleanup_view struct mounts_view view;
+    struct blockd_reply blockd;
+    bool asked = false;
+    bool reachable = strcmp(cluster, "reachable") == 0;
+
+    mounts_look(driver->mounts, name, &view);
+    if (reachable && (view.mounted || view.lingering)) {
+        struct attach attach = {.settings = driver->settings};
+
+        asked = attach_call(&attach, view.image_id, BLOCKD_STATUS, deadline_in_ms(BLOCKD_MS),
+                            &blockd, NULL) == 0;
+    }
+    if (status && (status_add_host(status, &view, asked ? &blockd : NULL) < 0 ||
+                   json_object_set_new(status, "cluster", reply_text(cluster)) < 0)) {
+        json_decref(status);
+        status = NULL;
+    }
+    reply_json(reply, status_volume_reply(name, view.target, created, status));
+}
+
+/* What was last known, or no answer. */
+static void answer_get_from_cache(struct volume_driver *driver, const char *name, const char *away,
+                                  struct reply *reply)
+{
+    cleanup_free char *text = NULL;
+    json_t *status = NULL;
+    int64_t created;
+
+    if (cache_get(driver->cache, name, &created, &text) < 0) {
+        log_warning("Get of volume '%s' is left without an answer: nothing is known of it and the "
+                    "cluster is %s",
+                    name, away);
+        reply_drop(reply);
+        return;
+    }
+    if (text)
+        status = json_loads(text, 0, NULL);
+    answer_get(driver, name, created, status ? status : json_object(), away, reply);
+}
+
+bool volume_driver_quick_get(void *service, const struct json_request *request, struct reply *reply)
+{
+    struct volume_driver *driver = service;
+    char away[AWAY_MAX];
+
+    if (!cluster_link_is_away(driver->link, away, sizeof(away)))
+        return false;
+    answer_get_from_cache(driver, request->name, away, reply);
+    return true;
+}
+
+static void answer_get_from_facts(struct volume_driver *driver, const struct volume_facts *facts,
+                                  struct reply *reply)
+{
+    json_t *status = status_of_facts(facts);
+    cleanup_free char *text = status ? json_dumps(status, JSON_COMPACT) : NULL;
+    int64_t created = facts->created.tv_sec;
+
+    cache_put(driver->cache, facts->name, created, text);
+    answer_get(driver, facts->name, created, status, "reachable", reply);
+}
+
+void volume_driver_get(void *service, const struct json_request *request, int64_t deadline,
+                       struct reply *reply)
+{
+    cleanup_volume_facts struct volume_facts facts = {0};
+    struct volume_driver *driver = service;
+    struct cluster *cluster = NULL;
+    struct error err = {0};
+    char away[AWAY_MAX];
+    int r;
+
+    deadline = deadline_earlier(deadline, deadline_in_ms(GET_MS));
+    r = cluster_link_get(driver->link, deadline, &cluster, &err);
+    if (r == 0) {
+        r = volume_read(cluster, request->name, deadline, &facts, &err);
+        cluster_link_put(driver->link, cluster, r);
+    }
+    if (r == 0) {
+        answer_get_from_facts(driver, &facts, reply);
+    } else if (cluster && r == -ENOENT) {
+        cache_drop(driver->cache, request->name);
+        error_set(&err, r, "no such volume: '%s'", request->name);
+        reply_err(reply, err.text);
+    } else {
+        if (!cluster_link_is_away(driver->link, away, sizeof(away)))
+            snprintf(away, sizeof(away), "not answering: %s", err.text);
+        answer_get_from_cache(driver, request->name, away, reply);
+    }
+}
+
+static int compare_names(const void *key, const void *name)
+{
+    return strcmp(key, name);
+}
+
+static void answer_list(struct volume_driver *driver, const char *const names[], size_t count,
+                        struct reply *reply)
+{
+    size_t mounted_count;
+    cleanup_free char(*mounted)[VOLUME_NAME_MAX] = mounts_names(driver->mounts, &mounted_count);
+    struct attach attach = {.settings = driver->settings};
+    json_t *root = json_object();
+    json_t *volumes = json_array();
+    int bad = root && volumes ? 0 : -1;
+
+    for (size_t i = 0; bad == 0 && i < count; i++) {
+        json_t *volume = json_object();
+        char target[PATH_MAX] = "";
+
+        if (mounted && bsearch(names[i], mounted, mounted_count, sizeof(*mounted), compare_names))
+            attach_target(&attach, names[i], target);
+        bad |= json_object_set_new(volume, "Name", reply_text(names[i]));
+        bad |= json_object_set_new(volume, "Mountpoint", reply_text(target));
+        bad |= json_array_append_new(volumes, volume);
+    }
+    bad |= json_object_set_new(root, "Volumes", volumes);
+    bad |= json_object_set_new(root, "Err", reply_text(""));
+    if (bad != 0) {
+        json_decref(root);
+        root = NULL;
+    }
+    reply_json(reply, root);
+}
+
+static void answer_list_from_cache(struct volume_driver *driver, const char *away,
+                                   struct reply *reply)
+{
+    cleanup_free char **names = NULL;
+    size_t count;
+    int r = cache_names(driver->cache, &names, &count);
+
+    if (r == 0) {
+        answer_list(driver, (const char *const *)names, count, reply);
+        return;
+    }
+    log_warning("List is left without an answer: nothing is known and the cluster is %s", away);
+    reply_drop(reply);
+}
+
+bool volume_driver_quick_list(void *service, const struct json_request *request,
+                              struct reply *reply)
+{
+    struct volume_driver *driver = service;
+    char away[AWAY_MAX];
+
+    (void)request;
+    if (!cluster_link_is_away(driver->link, away, sizeof(away)))
+        return false;
+    answer_list_from_cache(driver, away, reply);
+    return true;
+}
+
+/* Images that stock tools named in a way Docker does not allow are no volumes. */
+static void answer_list_of_images(struct volume_driver *driver, const struct rbd_pairs *images,
+                                  int64_t started, struct reply *reply)
+{
+    cleanup_free const char **names = calloc(images->count + 1, sizeof(char *));
+    size_t count = 0;
+
+    for (size_t i = 0; names && i < images->count; i++) {
+        if (volume_name_check(images->items[i].key, NULL) == 0)
+            names[count++] = images->items[i].key;
+    }
+    if (!names)
+        return;
+    cache_take_names(driver->cache, names, count, started);
+    answer_list(driver, names, count, reply);
+}
+
+void volume_driver_list(void *service, const struct json_request *request, int64_t deadline,
+                        struct reply *reply)
+{
+    struct volume_driver *driver = service;
+    int64_t started = clock_now();
+    struct rbd_pairs images = {0};
+    struct cluster *cluster;
+    struct error err = {0};
+    int r;
+
+    (void)request;
+    deadline = deadline_earlier(deadline, deadline_in_ms(LIST_MS));
+    r = cluster_link_get(driver->link, deadline, &cluster, &err);
+    if (r == 0) {
+        r = volume_list(cluster, deadline, &images, &err);
+        cluster_link_put(driver->link, cluster, r);
+    }
+    if (r == 0)
+        answer_list_of_images(driver, &images, started, reply);
+    else
+        answer_list_from_cache(driver, err.text, reply);
+    rbd_pairs_free(&images);
+}
+
+bool volume_driver_path(void *service, const struct json_request *request, struct reply *reply)
+{
+    cleanup_view struct mounts_view view;
+    struct volume_driver *driver = service;
+    json_t *target;
+
+    mounts_look(driver->mounts, request->name, &view);
+    target = reply_text(view.target);
+    reply_json(reply, json_pack("{s:o, s:s}", "Mountpoint", target, "Err", ""));
+    return true;
+}
