@@ -60,7 +60,8 @@ static int begin(struct supervisor_client *client, int64_t deadline, struct erro
     WITH_LOCK(&client->mutex);
 
     while (client->busy) {
-        if (pthread_cond_timedwait(&client->idle, &client->mutex, &until) == ETIMEDOUT)
+        if (pthread_cond_timedwait(&client->idle, &client->mutex, &until) == ETIMEDOUT &&
+            client->busy)
             return error_errno(err, -ETIMEDOUT, "the supervisor is busy with another call");
     }
     client->busy = true;

@@ -141,7 +141,7 @@ static int open_signals(struct supervisor *s, struct error *err)
 /* All that is needed to listen. Nothing is running yet when it fails. */
 static int open_all(struct supervisor *s, struct error *err)
 {
-    int rc = systemd_take_listener(&s->listener, err);
+    int rc = systemd_take(&s->listener, err);
 
     s->listener_passed = s->listener >= 0;
     if (rc == 0)
