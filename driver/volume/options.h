@@ -46,7 +46,7 @@ struct volume_options {
     unsigned given; /* enum option_bit */
     uint64_t size;  /* bytes, a multiple of 4096 */
     enum filesystem fs;
-    char mount_options[MOUNT_OPTIONS_MAX]; /* checked, comma-separated; "" for none */
+    char mount_options[MOUNT_OPTIONS_MAX]; /* comma-separated; "" for none */
     uid_t uid;                             /* of the root directory */
     gid_t gid;
     mode_t mode;           /* of the root directory: permission bits and setuid/setgid/sticky */
@@ -74,18 +74,23 @@ void volume_options_init(struct volume_options *options, uint64_t default_size,
 int volume_options_set(struct volume_options *options, const char *key, const char *value,
                        struct error *err);
 
-/* What only the whole set can tell (size against file system minimum and object size). */
+/* What only the whole set can tell: size against the file system's limits and the object size,
+ * mount options against the file system. 0, or -EINVAL with err. */
 int volume_options_check(const struct volume_options *options, struct error *err);
 
 /* "10G", "512M", "1T", "1073741824", "1.5G": powers of 1024; K, M, G, T, P with optional "i" and
  * "B". Rounded up to 4096. 0 or -EINVAL. */
 int size_parse(const char *text, uint64_t *ret);
 
+/* The same to the byte: only a broken byte is rounded up. */
+int size_parse_exact(const char *text, uint64_t *ret);
+
 /* The shortest exact form: "10G", "1536M", "4097 bytes" is never made (sizes are 4096-multiples,
  * so the smallest unit is K). */
 void size_format(uint64_t size, char *text, size_t text_size);
 
 /* Mount options, checked against the list of what is allowed for FS, as mount(2) wants them: flags,
- * and the rest as data. 0, or -EINVAL with err naming the word and listing the allowed ones. */
+ * and the rest as data, both with what every mount gets unless TEXT says otherwise (nodev, discard,
+ * ext4: errors=remount-ro). 0, or -EINVAL with err naming the word and listing the allowed ones. */
 int mount_options_parse(enum filesystem fs, const char *text, unsigned long *ret_flags,
                         char ret_data[MOUNT_OPTIONS_MAX], struct error *err);
