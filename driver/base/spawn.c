@@ -46,12 +46,12 @@ static const struct {
     const char *package; /* of Debian */
 } packages[] = {
     {"blkid", "util-linux"},    {"blockdev", "util-linux"}, {"dumpe2fs", "e2fsprogs"},
-    {"e2fsck", "e2fsprogs"},    {"fsfreeze", "util-linux"}, {"fstrim", "util-linux"},
-    {"losetup", "mount"},       {"mkfs.ext4", "e2fsprogs"}, {"mkfs.xfs", "xfsprogs"},
-    {"modprobe", "kmod"},       {"mount", "mount"},         {"resize2fs", "e2fsprogs"},
-    {"tune2fs", "e2fsprogs"},   {"umount", "mount"},        {"wipefs", "util-linux"},
-    {"xfs_admin", "xfsprogs"},  {"xfs_db", "xfsprogs"},     {"xfs_growfs", "xfsprogs"},
-    {"xfs_repair", "xfsprogs"},
+    {"debugfs", "e2fsprogs"},   {"e2fsck", "e2fsprogs"},    {"fsfreeze", "util-linux"},
+    {"fstrim", "util-linux"},   {"losetup", "mount"},       {"mkfs.ext4", "e2fsprogs"},
+    {"mkfs.xfs", "xfsprogs"},   {"modprobe", "kmod"},       {"mount", "mount"},
+    {"resize2fs", "e2fsprogs"}, {"tune2fs", "e2fsprogs"},   {"umount", "mount"},
+    {"wipefs", "util-linux"},   {"xfs_admin", "xfsprogs"},  {"xfs_db", "xfsprogs"},
+    {"xfs_growfs", "xfsprogs"}, {"xfs_repair", "xfsprogs"},
 };
 
 static int find_tool(const char *tool, char *path, size_t size, struct error *err)
