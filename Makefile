@@ -55,7 +55,7 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/docker-volume-rados $(BUILD)/docker-volume-rados-server $(BUILD)/radosvol-blockd
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS))
-FUZZ     := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SRCS))
+FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
 .PHONY: all tests unit live check asan tsan fuzz format lint install clean
 .SECONDARY:
@@ -95,19 +95,19 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libserver.a $(BUILD)/libd
 # Fuzz targets are built whole with clang, so that the code under test carries its coverage too.
 FUZZ_LIB_SRCS := $(DRIVER_SRCS) $(COMMON_SRCS) $(SERVER_SRCS)
 fuzz: $(FUZZ)
-build/fuzz/obj/%.o: %.c
+$(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	clang $(CPPFLAGS) -std=gnu17 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	    -fno-sanitize-recover=undefined -MMD -MP -c -o $@ $<
-build/fuzz/libfuzzed.a: $(patsubst %.c,build/fuzz/obj/%.o,$(FUZZ_LIB_SRCS))
+$(BUILD)/fuzz/libfuzzed.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_LIB_SRCS))
 	@rm -f $@
 	$(AR) rcs $@ $^
-build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libfuzzed.a
+$(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/libfuzzed.a
 	@mkdir -p $(@D)
 	clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LIBS_SERVER)
 
 check: unit fuzz
-	tests/run unit fuzz
+	BUILD_DIR=$(BUILD) tests/run unit fuzz
 asan:
 	$(MAKE) FLAVOR=asan all unit live
 tsan:
@@ -127,4 +127,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
