@@ -14,10 +14,10 @@ struct backend;
 /* Where descriptors are kept over a crash (the supervisor). NAME is at most 31 bytes, such as
  * "fuse" or "loop". */
 struct fd_keeper {
-    /* Keep a copy of FD under NAME in place of any other; FD -1 forgets NAME: its copy is closed
-     * soon after. 0 or negative errno. */
+    /* Keep a copy of FD under NAME in place of any other; FD -1 forgets NAME: the copies are
+     * closed soon after. 0 or negative errno. */
     int (*store)(struct fd_keeper *keeper, const char *name, int fd);
-    /* The descriptor kept under NAME by a predecessor, or -1; the caller owns the result. */
+    /* A copy of the descriptor kept under NAME by a predecessor, or -1; the caller's. */
     int (*fetch)(struct fd_keeper *keeper, const char *name);
 };
 

@@ -2,7 +2,11 @@
 #include "block/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -90,42 +94,121 @@ int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd)
     return 0;
 }
 
+/* What the supervisor has, or will have once there is one again. The copies are our own, so that
+ * they can be given to a new supervisor whatever their user does with his. */
 struct kept {
     char name[KEEPER_NAME_MAX];
     int fd;
 };
 
 struct keeper_client {
-    struct fd_keeper keeper;
+    struct fd_keeper keeper; /* first, so that one is the other */
+    pthread_mutex_t lock;    /* everything below: what is kept here and there never differs */
     int socket;
     unsigned count;
     struct kept kept[KEEPER_FDS_MAX];
 };
-
-/* The keeper is the client's first member, so that one is the other. */
-_Static_assert(offsetof(struct keeper_client, keeper) == 0, "keeper must come first");
 
 static struct keeper_client *client_of(struct fd_keeper *keeper)
 {
     return (struct keeper_client *)keeper;
 }
 
+static struct kept *find(struct keeper_client *client, const char *name)
+{
+    for (unsigned i = 0; i < client->count; i++) {
+        if (strcmp(client->kept[i].name, name) == 0)
+            return &client->kept[i];
+    }
+    return NULL;
+}
+
+static void forget(struct keeper_client *client, const char *name)
+{
+    struct kept *kept = find(client, name);
+    unsigned i;
+
+    if (!kept)
+        return;
+    close(kept->fd);
+    i = (unsigned)(kept - client->kept);
+    client->count--;
+    memmove(kept, kept + 1, (client->count - i) * sizeof(*kept));
+}
+
+/* Takes FD over. */
+static int remember(struct keeper_client *client, const char *name, int fd)
+{
+    struct kept *kept = &client->kept[client->count];
+
+    if (client->count == KEEPER_FDS_MAX) {
+        close(fd);
+        return -ENOSPC;
+    }
+    snprintf(kept->name, sizeof(kept->name), "%s", name);
+    kept->fd = fd;
+    client->count++;
+    return 0;
+}
+
+static bool is_gone(int r)
+{
+    return r == -EPIPE || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOTCONN;
+}
+
 static int store(struct fd_keeper *keeper, const char *name, int fd)
 {
-    if (name[0] == '\0')
+    struct keeper_client *client = client_of(keeper);
+    WITH_LOCK(&client->lock);
+    int r = 0;
+
+    if (name[0] == '\0' || strlen(name) >= KEEPER_NAME_MAX)
         return -EINVAL;
-    return keeper_send(client_of(keeper)->socket, name, fd);
+    forget(client, name);
+    if (fd >= 0) {
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+        r = copy < 0 ? -errno : remember(client, name, copy);
+    }
+    if (r == 0)
+        r = keeper_send(client->socket, name, fd);
+    if (r == 0 || is_gone(r))
+        return 0;
+    forget(client, name);
+    return r;
 }
 
 static int fetch(struct fd_keeper *keeper, const char *name)
 {
     struct keeper_client *client = client_of(keeper);
+    WITH_LOCK(&client->lock);
+    const struct kept *kept = find(client, name);
 
+    return kept ? fcntl(kept->fd, F_DUPFD_CLOEXEC, 0) : -1;
+}
+
+int keeper_client_adopt(struct fd_keeper *keeper, int socket, const char *control_name, int control)
+{
+    struct keeper_client *client = client_of(keeper);
+    WITH_LOCK(&client->lock);
+    int r;
+
+    close(client->socket);
+    client->socket = socket;
     for (unsigned i = 0; i < client->count; i++) {
-        if (strcmp(client->kept[i].name, name) == 0)
-            return steal_fd(&client->kept[i].fd);
+        r = keeper_send(socket, client->kept[i].name, client->kept[i].fd);
+        if (r < 0)
+            return r;
     }
-    return -1;
+    return keeper_send(socket, control_name, control);
+}
+
+unsigned keeper_client_count(struct fd_keeper *keeper)
+{
+    struct keeper_client *client = client_of(keeper);
+    WITH_LOCK(&client->lock);
+
+    return client->count;
 }
 
 /* Take one packet in: 0, 1 at the end of the list, or negative errno. */
@@ -133,7 +216,7 @@ static int take(struct keeper_client *client, int64_t deadline)
 {
     struct pollfd ready = {.fd = client->socket, .events = POLLIN};
     char name[KEEPER_NAME_MAX];
-    cleanup_close int fd = -1;
+    int fd;
     int r;
 
     r = poll(&ready, 1, deadline_left_ms(deadline));
@@ -144,14 +227,9 @@ static int take(struct keeper_client *client, int64_t deadline)
     r = keeper_receive(client->socket, name, &fd);
     if (r < 0)
         return r;
-    if (name[0] == '\0')
-        return 1;
-    if (fd < 0 || client->count == KEEPER_FDS_MAX)
-        return -EBADMSG;
-    memcpy(client->kept[client->count].name, name, sizeof(name));
-    client->kept[client->count].fd = steal_fd(&fd);
-    client->count++;
-    return 0;
+    if (fd >= 0)
+        return name[0] == '\0' ? (close(fd), -EBADMSG) : remember(client, name, fd);
+    return name[0] == '\0' ? 1 : -EBADMSG;
 }
 
 int keeper_client_open(int socket, struct fd_keeper **ret, struct error *err)
@@ -160,10 +238,13 @@ int keeper_client_open(int socket, struct fd_keeper **ret, struct error *err)
     struct keeper_client *client = calloc(1, sizeof(*client));
     int r;
 
-    if (!client)
+    if (!client) {
+        close(socket);
         return error_errno(err, -ENOMEM, "cannot talk to the supervisor");
+    }
     client->keeper = (struct fd_keeper){.store = store, .fetch = fetch};
     client->socket = socket;
+    pthread_mutex_init(&client->lock, NULL);
     do {
         r = take(client, deadline);
     } while (r == 0);
@@ -182,9 +263,9 @@ void keeper_client_free(struct fd_keeper *keeper)
     if (!keeper)
         return;
     client = client_of(keeper);
-    for (unsigned i = 0; i < client->count; i++) {
-        if (client->kept[i].fd >= 0)
-            close(client->kept[i].fd);
-    }
+    for (unsigned i = 0; i < client->count; i++)
+        close(client->kept[i].fd);
+    close(client->socket);
+    pthread_mutex_destroy(&client->lock);
     free(client);
 }

@@ -32,7 +32,15 @@ int keeper_send(int socket, const char *name, int fd);
  * end, -EBADMSG, or another errno. */
 int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd);
 
-/* The blockd's side: reads what a predecessor left, then implements fd_keeper. Freed with
- * keeper_client_free. */
+/* The blockd's side: reads what a predecessor left, then implements fd_keeper. Takes SOCKET over,
+ * also on failure. A supervisor that is gone is no failure of store(): what was meant for it goes
+ * to the next one. Any thread. Freed with keeper_client_free. */
 int keeper_client_open(int socket, struct fd_keeper **ret, struct error *err);
-void keeper_client_free(struct fd_keeper *keeper); /* leaves SOCKET open; accepts NULL */
+void keeper_client_free(struct fd_keeper *keeper); /* accepts NULL */
+
+/* A new supervisor: use SOCKET (taken over) from now on and send it all that is kept, and CONTROL
+ * (borrowed) under CONTROL_NAME. 0 or negative errno. */
+int keeper_client_adopt(struct fd_keeper *keeper, int socket, const char *control_name,
+                        int control);
+
+unsigned keeper_client_count(struct fd_keeper *keeper); /* names kept now */
