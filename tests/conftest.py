@@ -56,6 +56,7 @@ def cluster():
     assert not left, f"the cluster in {CLUSTER_DIR} must be empty, it has {left}; remove it with " \
                      f"'scripts/dev-cluster down --purge --dir {CLUSTER_DIR}'"
     yield cluster
+    cluster.close()
     if cluster.started:
         cluster.down(purge=True)
 

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 
+import rados  # of the package python3-rados
+
 from lib.paths import DEV_CLUSTER
 from lib.proc import run
 
@@ -20,6 +22,7 @@ class Cluster:
         self.osds = osds
         self.conf = f"{self.directory}/ceph.conf"
         self.started = False  # by us: then we are the ones to stop it
+        self.handle = None
 
     def _dev_cluster(self, command, *words, **options):
         return run(DEV_CLUSTER, command, "--dir", self.directory, *words, **options)
@@ -69,17 +72,43 @@ class Cluster:
     def rbd_json(self, *words):
         return json.loads(self.rbd(*words, "--format", "json"))
 
+    def io(self, pool=POOL):
+        """A librados context of a pool, as client.admin; for questions asked after every test,
+        where starting a tool each time would take too long. Close it."""
+        if not self.handle:
+            self.handle = rados.Rados(conffile=self.conf, rados_id="admin")
+            self.handle.connect(timeout=30)
+        return self.handle.open_ioctx(pool)
+
+    def close(self):
+        if self.handle:
+            self.handle.shutdown()
+            self.handle = None
+
     def objects(self, pool=POOL):
         """Names of all objects of a pool."""
-        return set(self.rados("ls", pool=pool).split("\n")) - {""}
+        with self.io(pool) as io:
+            return {obj.key for obj in io.list_objects()}
+
+    def _omap(self, name):
+        """Keys and values of an object; {} when there is no such object."""
+        with self.io() as io, rados.ReadOpCtx() as op:
+            pairs, _ = io.get_omap_vals(op, "", "", 10000)
+            try:
+                io.operate_read_op(op, name)
+            except rados.ObjectNotFound:
+                return {}
+            return dict(pairs)
 
     def images(self):
-        return self.rbd("ls").split()
+        """Sorted names, as `rbd ls`."""
+        return sorted(key[len("name_"):] for key in self._omap("rbd_directory")
+                      if key.startswith("name_"))
 
     def trash(self):
-        """Names of everything in the RBD trash, also of what `rbd trash ls` shows only with --all:
-        images that are being made or removed."""
-        return [entry["name"] for entry in self.rbd_json("trash", "ls", "--all")]
+        """Ids of all images in the RBD trash, as `rbd trash ls --all`: images that are being made
+        or removed are there too."""
+        return sorted(key[len("id_"):] for key in self._omap("rbd_trash"))
 
     def image_id(self, name):
         return self.rbd_json("info", name)["id"]

@@ -26,11 +26,11 @@ class Plugin:
     the program, such as unshare. `settings`: more flags, as pool="other"."""
 
     def __init__(self, cluster, base, driver=None, socket=None, wrap=(), env=None, conf=None,
-                 **settings):
+                 run_dir=None, **settings):
         self.base = Path(base)
         self.driver = driver or f"test-{secrets.token_hex(3)}"
         self.socket = Path(socket or PLUGIN_SOCKETS / f"{self.driver}.sock")
-        self.run_dir = self.base / "run"
+        self.run_dir = Path(run_dir or self.base / "run")
         self.lib_dir = self.base / "lib"
         self.log_file = self.base / "plugin.log"
         self.wrap = list(wrap)
@@ -68,7 +68,7 @@ class Plugin:
         if self.process.poll() is not None:
             raise AssertionError(f"the plugin ended with {self.process.returncode}: {self.log()}")
         try:
-            return http.call(self.socket, "Plugin.Activate", timeout=5).status == 200
+            return http.call(self.socket, "VolumeDriver.Capabilities", timeout=5).status == 200
         except (OSError, http.ClosedWithoutAnswer):
             return False
 
