@@ -39,35 +39,32 @@ static ssize_t read_full(int fd, char *data, size_t size)
     return (ssize_t)len;
 }
 
-/* All of FD, at most MAX bytes. The size is not asked for: /proc says 0, and it may change. */
-static int read_whole(int fd, size_t max, char **ret, size_t *ret_len)
+/* All of FD, at most MAX bytes. The size is not asked for: /proc says 0, and it may change. *data
+ * is the caller's to free, on failure too. */
+static int read_whole(int fd, size_t max, char **data, size_t *ret_len)
 {
-    cleanup_free char *data = NULL;
     size_t cap = 0, len = 0;
 
-    for (;;) {
+    while (len == cap) {
         size_t want = cap == 0 ? READ_FIRST_BYTES : cap * 2;
         char *grown;
         ssize_t n;
 
         if (want - 1 > max)
             want = max + 1; /* one byte more than allowed tells a file that is too big */
-        grown = realloc(data, want + 1);
+        grown = realloc(*data, want + 1);
         if (!grown)
             return -ENOMEM;
-        data = grown;
+        *data = grown;
         cap = want;
-        n = read_full(fd, data + len, cap - len);
+        n = read_full(fd, *data + len, cap - len);
         if (n < 0)
             return (int)n;
         len += (size_t)n;
         if (len > max)
             return -EFBIG;
-        if (len < cap)
-            break;
     }
-    data[len] = '\0';
-    *ret = steal_pointer(&data);
+    (*data)[len] = '\0';
     *ret_len = len;
     return 0;
 }
@@ -75,15 +72,17 @@ static int read_whole(int fd, size_t max, char **ret, size_t *ret_len)
 int file_read(const char *path, size_t max, char **ret, size_t *ret_len, struct error *err)
 {
     cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    cleanup_free char *data = NULL;
     int r;
 
     if (fd < 0)
         return error_errno(err, -errno, "cannot open '%s'", path);
-    r = read_whole(fd, max, ret, ret_len);
+    r = read_whole(fd, max, &data, ret_len);
     if (r == -EFBIG)
         return error_set(err, r, "'%s' is larger than the %zu bytes allowed", path, max);
     if (r < 0)
         return error_errno(err, r, "cannot read '%s'", path);
+    *ret = steal_pointer(&data);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
@@ -285,23 +286,40 @@ static int reap(pid_t pid)
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static void *reap_later(void *pid)
+static void *reap_later(void *arg)
 {
-    reap((pid_t)(intptr_t)pid);
+    pid_t *pid = arg;
+
+    reap(*pid);
+    free(pid);
     return NULL;
+}
+
+/* Wait for the killed tool on a thread of its own. Without one it stays in the process table until
+ * we end, dead; that does no harm. */
+static void reap_without_us(pid_t pid)
+{
+    pid_t *arg = malloc(sizeof(*arg));
+    pthread_t thread;
+
+    if (!arg)
+        return;
+    *arg = pid;
+    if (pthread_create(&thread, NULL, reap_later, arg) == 0)
+        pthread_detach(thread);
+    else
+        free(arg);
 }
 
 static void kill_and_reap(pid_t pid, int process)
 {
     struct pollfd ended = {.fd = process, .events = POLLIN};
-    pthread_t thread;
 
     kill(-pid, SIGKILL);
     if (process >= 0 && poll(&ended, 1, KILL_GRACE_MS) == 1)
         reap(pid);
-    else if (pthread_create(&thread, NULL, reap_later, (void *)(intptr_t)pid) == 0)
-        pthread_detach(thread);
-    /* Without a thread the dead tool stays in the process table until we end; it does no harm. */
+    else
+        reap_without_us(pid);
 }
 
 int spawn_run(const char *const argv[], const char *input, int pass_fd, int64_t deadline,
@@ -310,7 +328,7 @@ int spawn_run(const char *const argv[], const char *input, int pass_fd, int64_t 
     cleanup_close int in = -1, ours = -1, tools = -1, passed = -1, process = -1;
     char path[TOOL_PATH_MAX];
     struct tail tail = {.len = 0};
-    pid_t pid;
+    pid_t pid = -1;
     int r = find_tool(argv[0], path, sizeof(path), err);
 
     if (r < 0)

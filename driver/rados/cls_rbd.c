@@ -232,26 +232,23 @@ static int decode_pair(struct decoder *d, struct rbd_pair *pair)
 
 int rbd_decode_pairs(struct decoder d, struct rbd_pairs *ret)
 {
-    __attribute__((cleanup(rbd_pairs_free))) struct rbd_pairs pairs = {0};
-    uint32_t count = decode_count(&d, PAIR_MIN_BYTES);
+    struct rbd_pairs pairs = {.count = decode_count(&d, PAIR_MIN_BYTES)};
+    int r = 0;
 
     if (d.failed)
         return -EBADMSG;
-    if (count > 0) {
-        pairs.items = calloc(count, sizeof(*pairs.items));
+    if (pairs.count > 0) {
+        pairs.items = calloc(pairs.count, sizeof(*pairs.items));
         if (!pairs.items)
             return -ENOMEM;
     }
-    pairs.count = count;
-    for (uint32_t i = 0; i < count; i++) {
-        int r = decode_pair(&d, &pairs.items[i]);
-
-        if (r < 0)
-            return r;
-    }
-    *ret = pairs;
-    pairs = (struct rbd_pairs){0};
-    return 0;
+    for (size_t i = 0; i < pairs.count && r == 0; i++)
+        r = decode_pair(&d, &pairs.items[i]);
+    if (r < 0)
+        rbd_pairs_free(&pairs);
+    else
+        *ret = pairs;
+    return r;
 }
 
 /* librados refuses to write under a context that is not in this order; say so before it does. */

@@ -132,14 +132,14 @@ static int decode_peers(struct decoder *d, bool acks, struct notify_peer **ret, 
 
 int notify_decode_answer(struct decoder d, struct notify_answer *ret)
 {
-    __attribute__((cleanup(notify_answer_free))) struct notify_answer answer = {0};
+    struct notify_answer answer = {0};
     int r = decode_peers(&d, true, &answer.acks, &answer.ack_count);
 
     if (r == 0)
         r = decode_peers(&d, false, &answer.timeouts, &answer.timeout_count);
     if (r < 0)
-        return r;
-    *ret = answer;
-    answer = (struct notify_answer){0};
-    return 0;
+        notify_answer_free(&answer);
+    else
+        *ret = answer;
+    return r;
 }
