@@ -243,23 +243,48 @@ static void job_leave(struct mount_job *job)
     free(job);
 }
 
+static void job_end(struct mount_job *job, enum mount_state state, int result)
+{
+    job->state = state;
+    job->result = result;
+    pthread_cond_signal(&job->changed);
+}
+
+/* Attach the mount, unless the caller has gone. Its descriptor makes the mount busy, so it is
+ * closed before the caller is told; when the mount is attached nowhere, closing it unmounts, which
+ * again may have to wait for the device and so is not done under the lock. */
+static int attach_mount(struct mount_job *job, int mount_fd)
+{
+    int r = -ECANCELED;
+
+    pthread_mutex_lock(&job->lock);
+    if (job->state == WORKING)
+        r = move_mount(mount_fd, "", AT_FDCWD, job->target, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno
+                                                                                         : 0;
+    if (r == 0) {
+        close(mount_fd);
+        job_end(job, ATTACHED, 0);
+    }
+    pthread_mutex_unlock(&job->lock);
+    if (r < 0) {
+        close(mount_fd);
+        error_errno(&job->err, r, "cannot mount on '%s'", job->target);
+    }
+    return r;
+}
+
 static void *mount_thread(void *arg)
 {
     struct mount_job *job = arg;
-    int mount_fd = -1;
+    int mount_fd;
     int r = check_and_make_mount(job, &mount_fd);
 
+    if (r == 0)
+        r = attach_mount(job, mount_fd);
     pthread_mutex_lock(&job->lock);
-    if (job->state == WORKING) {
-        if (r == 0 && move_mount(mount_fd, "", AT_FDCWD, job->target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-            r = error_errno(&job->err, -errno, "cannot mount on '%s'", job->target);
-        job->result = r;
-        job->state = r < 0 ? FAILED : ATTACHED;
-        pthread_cond_signal(&job->changed);
-    }
+    if (job->state == WORKING)
+        job_end(job, FAILED, r);
     pthread_mutex_unlock(&job->lock);
-    if (mount_fd >= 0)
-        close(mount_fd); /* attached nowhere: this unmounts */
     job_leave(job);
     return NULL;
 }
@@ -287,7 +312,7 @@ static int finish_job(struct mount_job *job, struct error *err)
     int r = 0;
 
     pthread_mutex_lock(&job->lock);
-    while (job->state == WORKING && r != ETIMEDOUT)
+    while (job->state == WORKING && r == 0)
         r = pthread_cond_timedwait(&job->changed, &job->lock, &until);
     if (job->state == WORKING) {
         job->state = ABANDONED;
