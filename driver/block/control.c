@@ -25,7 +25,7 @@ int blockd_request_check(const void *packet, size_t len, struct blockd_request *
     memcpy(&request, packet, sizeof(request));
     if (request.version != BLOCKD_VERSION)
         return -EPROTO;
-    if (request.op != BLOCKD_STATUS && request.op != BLOCKD_DETACH)
+    if (request.op != BLOCKD_STATUS && request.op != BLOCKD_DETACH && request.op != BLOCKD_ADOPT)
         return -EBADMSG;
     *ret = request;
     return 0;

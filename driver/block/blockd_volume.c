@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "block/blockd_volume.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "image/image.h"
+#include "image/io.h"
+#include "image/ownership.h"
+#include "rados/cluster.h"
+
+/* The steps of attaching. A cluster that is up answers in milliseconds; fencing a dead predecessor
+ * takes an osdmap or two. The server's patience is longer than the sum. */
+#define CONNECT_MS (20 * INT64_C(1000))
+#define ACQUIRE_MS (30 * INT64_C(1000))
+
+/* How long a device may take to end. Nobody uses it any more by then. */
+#define DETACH_MS (10 * INT64_C(1000))
+
+struct volume {
+    const struct blockd_options *options;
+    struct cluster *cluster;
+    struct ownership *ownership;
+    struct image_io *io;
+    const struct backend_ops *ops;
+    struct backend *backend;
+};
+
+/* Give back what there is, in the reverse order. */
+static void volume_free(struct volume *volume)
+{
+    ownership_release(volume->ownership);
+    image_io_close(volume->io);
+    cluster_close(volume->cluster);
+    free(volume);
+}
+
+static void cleanup_volumep(struct volume **volume)
+{
+    if (*volume)
+        volume_free(*volume);
+}
+
+static void on_resize(void *arg, uint64_t size)
+{
+    struct volume *volume = arg;
+    struct error err;
+
+    if (volume->ops->resize(volume->backend, size, &err) < 0)
+        log_error("volume '%s': cannot follow the image's new size: %s", volume->options->name,
+                  err.text);
+    else
+        log_info("volume '%s': the device has %llu bytes now", volume->options->name,
+                 (unsigned long long)size);
+}
+
+static int open_image(struct volume *volume, struct error *err)
+{
+    const struct blockd_options *options = volume->options;
+    const struct cluster_settings settings = {
+        .conf = options->conf,
+        .client = options->client,
+        .pool = options->pool,
+        .namespace = options->namespace,
+    };
+    cleanup_image_header struct image_header header = {0};
+    int r =
+        cluster_connect(&settings, CLUSTER_DATA, deadline_in_ms(CONNECT_MS), &volume->cluster, err);
+
+    if (r < 0)
+        return r;
+    r = ownership_acquire(volume->cluster, options->image, options->host, options->token,
+                          options->watch_timeout_s, deadline_in_ms(ACQUIRE_MS), &header,
+                          &volume->ownership, err);
+    if (r < 0)
+        return r;
+    r = image_io_open(volume->cluster, &header, &volume->io, err);
+    if (r < 0)
+        return r;
+    ownership_attach_io(volume->ownership, volume->io);
+    return 0;
+}
+
+static int attach_device(struct volume *volume, struct fd_keeper *keeper, struct error *err)
+{
+    const struct backend_settings settings = {
+        .name = volume->options->name,
+        .logical_block_bytes = volume->options->block_bytes,
+        .read_only = volume->options->read_only,
+    };
+    int r;
+
+    volume->ops = backend_choose(err);
+    if (!volume->ops)
+        return err->code;
+    r = volume->ops->attach(volume->io, keeper, &settings, &volume->backend, err);
+    if (r < 0)
+        return r;
+    ownership_on_resize(volume->ownership, on_resize, volume);
+    return 0;
+}
+
+int volume_attach(const struct blockd_options *options, struct fd_keeper *keeper,
+                  bool (*cancelled)(void *arg), void *arg, struct volume **ret, struct error *err)
+{
+    __attribute__((cleanup(cleanup_volumep))) struct volume *volume = calloc(1, sizeof(*volume));
+    int r;
+
+    if (!volume)
+        return error_errno(err, -ENOMEM, "cannot attach");
+    volume->options = options;
+    r = open_image(volume, err);
+    if (r < 0)
+        return r;
+    if (cancelled(arg))
+        return error_set(err, -ECANCELED, "asked to end before the device was attached");
+    r = attach_device(volume, keeper, err);
+    if (r < 0)
+        return r;
+    *ret = steal_pointer(&volume);
+    return 0;
+}
+
+int volume_detach(struct volume *volume, struct error *err)
+{
+    int r = volume->ops->detach(volume->backend, deadline_in_ms(DETACH_MS), err);
+
+    if (r < 0)
+        return r;
+    volume_free(volume);
+    return 0;
+}
+
+int volume_fd(const struct volume *volume)
+{
+    return ownership_fd(volume->ownership);
+}
+
+void volume_run(struct volume *volume)
+{
+    ownership_run(volume->ownership);
+}
+
+const char *volume_device(const struct volume *volume)
+{
+    return volume->ops->device(volume->backend);
+}
+
+bool volume_is_fenced(const struct volume *volume)
+{
+    return ownership_state(volume->ownership) == OWNERSHIP_FENCED;
+}
+
+void volume_status(const struct volume *volume, struct blockd_reply *ret)
+{
+    struct backend_stats stats;
+
+    volume->ops->stats(volume->backend, &stats);
+    ret->state = volume_is_fenced(volume) ? BLOCKD_FENCED : BLOCKD_ATTACHED;
+    ret->read_only = volume->options->read_only;
+    ret->size = image_io_size(volume->io);
+    ret->reads = stats.reads;
+    ret->writes = stats.writes;
+    ret->discards = stats.discards;
+    ret->flushes = stats.flushes;
+    ret->read_bytes = stats.read_bytes;
+    ret->write_bytes = stats.write_bytes;
+    ret->errors = stats.errors;
+    snprintf(ret->device, sizeof(ret->device), "%s", volume_device(volume));
+    snprintf(ret->backend, sizeof(ret->backend), "%s", volume->ops->name);
+}

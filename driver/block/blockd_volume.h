@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "block/backend.h"
+#include "block/blockd_options.h"
+#include "block/control.h"
+
+/* What a blockd is for: one image, owned, open and served as a block device. */
+
+struct volume;
+
+/* Connect, take ownership, open and attach, each step bounded. CANCELLED is asked between the
+ * steps. On failure everything is given back. 0, -ECANCELED, or what the step said. */
+int volume_attach(const struct blockd_options *options, struct fd_keeper *keeper,
+                  bool (*cancelled)(void *arg), void *arg, struct volume **ret, struct error *err);
+
+/* Remove the device, then give lock, watch and connection back, and free VOLUME. -EBUSY (the device
+ * is in use) or another failure: nothing has changed. */
+int volume_detach(struct volume *volume, struct error *err);
+
+/* A descriptor that polls readable when volume_run has work. Borrowed. */
+int volume_fd(const struct volume *volume);
+
+/* Look after the ownership: called when volume_fd is readable and at least every VOLUME_RUN_MS. */
+#define VOLUME_RUN_MS 2000
+void volume_run(struct volume *volume);
+
+const char *volume_device(const struct volume *volume); /* "/dev/loop3" */
+bool volume_is_fenced(const struct volume *volume);
+
+/* Fill in all of a BLOCKD_STATUS answer but the version and the process. */
+void volume_status(const struct volume *volume, struct blockd_reply *ret);
