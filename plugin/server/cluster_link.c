@@ -40,10 +40,9 @@ struct cluster_link {
     bool ended;
 };
 
-static void fail(struct cluster_link *link, const struct error *why)
+/* Called with the lock held. */
+static void fail_locked(struct cluster_link *link, const struct error *why)
 {
-    WITH_LOCK(&link->lock);
-
     if (!link->failing)
         link->since = time(NULL);
     if (!link->failing || strcmp(link->why.text, why->text) != 0)
@@ -51,6 +50,13 @@ static void fail(struct cluster_link *link, const struct error *why)
     link->failing = true;
     link->why = *why;
     pthread_cond_broadcast(&link->changed);
+}
+
+static void fail(struct cluster_link *link, const struct error *why)
+{
+    WITH_LOCK(&link->lock);
+
+    fail_locked(link, why);
 }
 
 static void recover(struct cluster_link *link)
@@ -200,6 +206,19 @@ static bool is_hard(const struct error *why)
     return why->code != -ETIMEDOUT && why->code != -ECONNREFUSED && why->code != -ESHUTDOWN;
 }
 
+/* Called with the lock held. When the first connection takes longer than a caller waits, the next
+ * callers need not wait as well to learn that. */
+static int give_up(struct cluster_link *link, struct error *err)
+{
+    struct error why = {0};
+
+    if (!link->failing) {
+        error_set(&why, -ETIMEDOUT, "no answer yet to the first attempt to connect");
+        fail_locked(link, &why);
+    }
+    return error_set(err, link->why.code, "the cluster cannot be used: %s", link->why.text);
+}
+
 int cluster_link_get(struct cluster_link *link, int64_t deadline, struct cluster **ret,
                      struct error *err)
 {
@@ -211,13 +230,8 @@ int cluster_link_get(struct cluster_link *link, int64_t deadline, struct cluster
             link->failing && is_hard(&link->why) ? deadline_earlier(deadline, patience) : deadline;
         struct timespec ts = deadline_timespec(until);
 
-        if (deadline_left_ms(until) == 0) {
-            if (link->failing)
-                return error_set(err, link->why.code, "the cluster cannot be used: %s",
-                                 link->why.text);
-            return error_set(err, -ETIMEDOUT,
-                             "still connecting to the cluster; try again in a moment");
-        }
+        if (deadline_left_ms(until) == 0)
+            return give_up(link, err);
         pthread_cond_timedwait(&link->changed, &link->lock, &ts);
     }
     link->current->users++;

@@ -28,8 +28,9 @@
 #define STOP_MOUNTS  1000 /* ms to give back what nobody uses */
 #define STOP_CLUSTER 500
 
-/* Log what is missing on this machine, where it can be known without the cluster. */
-static void check_machine(const struct settings *settings)
+/* Log what is missing on this machine. What is wrong with ceph.conf, keyring or pool is said by
+ * cluster_link, which tries them now. */
+static void check_machine(void)
 {
     static const char *const devices[] = {"/dev/fuse", "/dev/loop-control"};
     struct error err = {0};
@@ -46,10 +47,6 @@ static void check_machine(const struct settings *settings)
                       "(modprobe fuse, modprobe loop) and run as root",
                       devices[i], strerror(errno));
     }
-    if (access(settings->ceph_conf, R_OK) < 0)
-        log_error("the cluster cannot be found: '%s' cannot be read (%s); copy it from a monitor "
-                  "host or name another file with --ceph-conf",
-                  settings->ceph_conf, strerror(errno));
 }
 
 static int read_defaults(const struct settings *settings, struct volume_driver *ret,
@@ -181,7 +178,7 @@ int main(int argc, char *argv[])
         log_error("%s", err.text);
         return 1;
     }
-    check_machine(&settings);
+    check_machine();
     log_info("serving %s, pool '%s', as host '%s'", settings.socket, settings.pool, settings.host);
     sigwait(&signals, &signal_number);
     log_info("ending on signal %d", signal_number);

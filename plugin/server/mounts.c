@@ -12,8 +12,10 @@
 #include "plugin/server/mounts_internal.h"
 #include "volume/filesystem.h"
 
-#define HEALTH_MS   2000 /* to ask a running blockd whether it was fenced */
-#define RETRIES_MAX 8
+#define HEALTH_MS           2000 /* to ask a running blockd whether it was fenced */
+#define UNMOUNT_PATIENCE_MS 300  /* with those who still use it; then it lingers */
+#define REMOVE_PATIENCE_MS  3000
+#define RETRIES_MAX         8
 
 static void init_cond(pthread_cond_t *cond)
 {
@@ -112,13 +114,20 @@ static void slot_update(struct mounts *mounts, struct slot *slot, const struct l
     pthread_cond_signal(&mounts->changed);
 }
 
-int slot_take_down(struct mounts *mounts, struct slot *slot, int64_t deadline, struct error *err)
+int slot_take_down(struct mounts *mounts, struct slot *slot, int patience_ms, int64_t deadline,
+                   struct error *err)
 {
+    const struct timespec moment = {.tv_nsec = 20 * NS_PER_MS};
+    int64_t patience = deadline_earlier(deadline, deadline_in_ms(patience_ms));
     struct ledger_entry entry = slot->entry;
     bool was_lingering = slot->state == SLOT_LINGERING;
     struct error save_err = {0};
-    int r = attach_down(&mounts->attach, &entry, deadline, err);
+    int r;
 
+    /* The kernel may still be at work on the end of the container that had it. */
+    while ((r = attach_down(&mounts->attach, &entry, deadline, err)) == -EBUSY &&
+           deadline_left_ms(patience) > 0)
+        nanosleep(&moment, NULL);
     slot_update(mounts, slot, &entry, r < 0 ? SLOT_LINGERING : SLOT_IDLE);
     if (r < 0 && !was_lingering) {
         log_info("volume '%s' is unmounted but not free yet, trying again each second: %s",
@@ -197,7 +206,7 @@ static int mount_owned(struct mounts *mounts, struct slot *slot, const char *id,
         return r;
     r = add_use(mounts, slot, id, err);
     if (r < 0 && slot->entry.ref_count == 0)
-        slot_take_down(mounts, slot, deadline, &ignored);
+        slot_take_down(mounts, slot, 0, deadline, &ignored);
     return r;
 }
 
@@ -230,7 +239,7 @@ static void unmount_owned(struct mounts *mounts, struct slot *slot, const char *
         return;
     }
     if (slot->entry.ref_count == 0)
-        slot_take_down(mounts, slot, deadline, &err);
+        slot_take_down(mounts, slot, UNMOUNT_PATIENCE_MS, deadline, &err);
     else if (ledger_save(mounts->attach.settings->run_dir, &slot->entry, &err) < 0)
         log_error("volume '%s': %s", slot->entry.volume, err.text);
 }
@@ -272,7 +281,7 @@ int mounts_check_unused(struct mounts *mounts, struct slot *slot, int64_t deadli
                          "volume '%s' is in use on this host by %zu mount%s; stop its containers "
                          "first",
                          slot->entry.volume, uses, uses == 1 ? "" : "s");
-    r = slot_take_down(mounts, slot, deadline, err);
+    r = slot_take_down(mounts, slot, REMOVE_PATIENCE_MS, deadline, err);
     if (r < 0)
         return error_set(err, -EBUSY,
                          "volume '%s' is still used by a process or a container of this host; end "

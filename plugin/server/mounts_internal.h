@@ -48,8 +48,10 @@ void slot_give(struct mounts *mounts, struct slot *slot);
  * are threads. NULL when out of memory. */
 struct slot *slot_add(struct mounts *mounts, struct ledger_entry *entry, enum slot_state state);
 
-/* Of an owned slot without uses: give everything back. What is still used leaves it lingering. */
-int slot_take_down(struct mounts *mounts, struct slot *slot, int64_t deadline, struct error *err);
+/* Of an owned slot without uses: give everything back. What is still used after PATIENCE_MS leaves
+ * it lingering. */
+int slot_take_down(struct mounts *mounts, struct slot *slot, int patience_ms, int64_t deadline,
+                   struct error *err);
 
 /* Slots from the ledger files and from what is mounted and running. */
 int mounts_rebuild(struct mounts *mounts, struct error *err);

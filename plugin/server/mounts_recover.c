@@ -164,7 +164,7 @@ static void retry_volume(void *arg)
 
     if (slot_take(mounts, retry->volume, deadline_in_ms(RETRY_MS), &slot, &err) == 0) {
         if (slot->state == SLOT_LINGERING && slot->entry.ref_count == 0)
-            slot_take_down(mounts, slot, deadline_in_ms(RETRY_MS), &err);
+            slot_take_down(mounts, slot, 0, deadline_in_ms(RETRY_MS), &err);
         pthread_mutex_lock(&mounts->lock);
         slot->retrying = false;
         pthread_mutex_unlock(&mounts->lock);

@@ -67,6 +67,8 @@ static int create_held(struct volume_driver *driver, const char *name,
     if (r < 0)
         return r;
     r = volume_create(cluster, name, options, driver->scratch_dir, deadline, err);
+    if (r == 0)
+        volume_driver_learn(driver, cluster, name);
     cluster_link_put(driver->link, cluster, r);
     return r;
 }
@@ -91,7 +93,6 @@ static void create(void *service, const struct json_request *request, int64_t de
         return;
     }
     log_info("volume '%s' is created", request->name);
-    cache_put(driver->cache, request->name, 0, NULL);
     reply_err(reply, "");
 }
 

@@ -34,4 +34,6 @@ bool volume_driver_quick_list(void *service, const struct json_request *request,
                               struct reply *reply);
 void volume_driver_list(void *service, const struct json_request *request, int64_t deadline,
                         struct reply *reply);
+/* Fill the cache with what the cluster knows of a new volume; at least its name. */
+void volume_driver_learn(struct volume_driver *driver, struct cluster *cluster, const char *name);
 bool volume_driver_path(void *service, const struct json_request *request, struct reply *reply);

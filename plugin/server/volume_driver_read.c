@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@
  * List likewise; it has no answer only when nothing was ever known. Once the cluster is known to be
  * away both answer without trying again (the link probes it). */
 
+#define LINK_MS   1000 /* for a connection that was never made yet */
 #define GET_MS    1000
 #define LIST_MS   5000
 #define BLOCKD_MS 300 /* for its health; not worth waiting for */
@@ -90,15 +92,23 @@ bool volume_driver_quick_get(void *service, const struct json_request *request, 
     return true;
 }
 
-static void answer_get_from_facts(struct volume_driver *driver, const struct volume_facts *facts,
-                                  struct reply *reply)
+/* Put the facts into the cache. They come back as Status, NULL when out of memory. */
+static json_t *remember(struct volume_driver *driver, const struct volume_facts *facts)
 {
     json_t *status = status_of_facts(facts);
     cleanup_free char *text = status ? json_dumps(status, JSON_COMPACT) : NULL;
-    int64_t created = facts->created.tv_sec;
 
-    cache_put(driver->cache, facts->name, created, text);
-    answer_get(driver, facts->name, created, status, "reachable", reply);
+    cache_put(driver->cache, facts->name, facts->created.tv_sec, text);
+    return status;
+}
+
+void volume_driver_learn(struct volume_driver *driver, struct cluster *cluster, const char *name)
+{
+    cleanup_volume_facts struct volume_facts facts = {0};
+
+    cache_put(driver->cache, name, 0, NULL);
+    if (volume_read(cluster, name, deadline_in_ms(GET_MS), &facts, NULL) == 0)
+        json_decref(remember(driver, &facts));
 }
 
 void volume_driver_get(void *service, const struct json_request *request, int64_t deadline,
@@ -112,13 +122,14 @@ void volume_driver_get(void *service, const struct json_request *request, int64_
     int r;
 
     deadline = deadline_earlier(deadline, deadline_in_ms(GET_MS));
-    r = cluster_link_get(driver->link, deadline, &cluster, &err);
+    r = cluster_link_get(driver->link, deadline_in_ms(LINK_MS), &cluster, &err);
     if (r == 0) {
         r = volume_read(cluster, request->name, deadline, &facts, &err);
         cluster_link_put(driver->link, cluster, r);
     }
     if (r == 0) {
-        answer_get_from_facts(driver, &facts, reply);
+        answer_get(driver, facts.name, facts.created.tv_sec, remember(driver, &facts), "reachable",
+                   reply);
     } else if (cluster && r == -ENOENT) {
         cache_drop(driver->cache, request->name);
         error_set(&err, r, "no such volume: '%s'", request->name);
@@ -135,33 +146,47 @@ static int compare_names(const void *key, const void *name)
     return strcmp(key, name);
 }
 
+static void print_volume(FILE *stream, const char *name, const char *target)
+{
+    json_t *json = target ? reply_text(target) : NULL;
+    cleanup_free char *quoted = json ? json_dumps(json, JSON_ENCODE_ANY) : NULL;
+
+    json_decref(json);
+    fprintf(stream, "{\"Name\":\"%s\",\"Mountpoint\":%s}", name, quoted ? quoted : "\"\"");
+}
+
+/* Printed, not built as a tree: there may be thousands. Volume names need no escapes. */
 static void answer_list(struct volume_driver *driver, const char *const names[], size_t count,
                         struct reply *reply)
 {
     size_t mounted_count;
     cleanup_free char(*mounted)[VOLUME_NAME_MAX] = mounts_names(driver->mounts, &mounted_count);
     struct attach attach = {.settings = driver->settings};
-    json_t *root = json_object();
-    json_t *volumes = json_array();
-    int bad = root && volumes ? 0 : -1;
+    char target[PATH_MAX];
+    char *text = NULL;
+    size_t len;
+    FILE *stream = open_memstream(&text, &len);
+    bool bad;
 
-    for (size_t i = 0; bad == 0 && i < count; i++) {
-        json_t *volume = json_object();
-        char target[PATH_MAX] = "";
+    if (!stream)
+        return;
+    fputs("{\"Volumes\":[", stream);
+    for (size_t i = 0; i < count; i++) {
+        bool is_mounted =
+            mounted && bsearch(names[i], mounted, mounted_count, sizeof(*mounted), compare_names);
 
-        if (mounted && bsearch(names[i], mounted, mounted_count, sizeof(*mounted), compare_names))
+        if (is_mounted)
             attach_target(&attach, names[i], target);
-        bad |= json_object_set_new(volume, "Name", reply_text(names[i]));
-        bad |= json_object_set_new(volume, "Mountpoint", reply_text(target));
-        bad |= json_array_append_new(volumes, volume);
+        if (i > 0)
+            fputc(',', stream);
+        print_volume(stream, names[i], is_mounted ? target : NULL);
     }
-    bad |= json_object_set_new(root, "Volumes", volumes);
-    bad |= json_object_set_new(root, "Err", reply_text(""));
-    if (bad != 0) {
-        json_decref(root);
-        root = NULL;
-    }
-    reply_json(reply, root);
+    fputs("],\"Err\":\"\"}", stream);
+    bad = ferror(stream);
+    if (fclose(stream) != 0 || bad)
+        free(text);
+    else
+        reply->body = text;
 }
 
 static void answer_list_from_cache(struct volume_driver *driver, const char *away,
@@ -221,7 +246,7 @@ void volume_driver_list(void *service, const struct json_request *request, int64
 
     (void)request;
     deadline = deadline_earlier(deadline, deadline_in_ms(LIST_MS));
-    r = cluster_link_get(driver->link, deadline, &cluster, &err);
+    r = cluster_link_get(driver->link, deadline_in_ms(LINK_MS), &cluster, &err);
     if (r == 0) {
         r = volume_list(cluster, deadline, &images, &err);
         cluster_link_put(driver->link, cluster, r);
