@@ -252,6 +252,7 @@ static int default_libexec_dir(const char **ret, struct error *err)
     static const char installed[] = "/../libexec/docker-volume-rados";
     static char dir[PATH_TEXT_MAX + 1]; /* written once, before there are threads */
     char server[sizeof(dir) + 32];
+    size_t used;
     ssize_t len = readlink("/proc/self/exe", dir, sizeof(dir) - sizeof(installed));
     char *slash;
 
@@ -262,9 +263,10 @@ static int default_libexec_dir(const char **ret, struct error *err)
     if (!slash || (size_t)len == sizeof(dir) - sizeof(installed))
         return error_set(err, -EINVAL, "this program's path is too long; set --libexec-dir");
     slash[slash == dir] = '\0';
+    used = strlen(dir);
     snprintf(server, sizeof(server), "%s/docker-volume-rados-server", dir);
     if (access(server, F_OK) < 0)
-        strcat(dir, installed);
+        memcpy(dir + used, installed, sizeof(installed));
     *ret = dir;
     return 0;
 }

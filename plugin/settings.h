@@ -24,7 +24,8 @@ struct settings {
     unsigned watch_timeout_s; /* --watch-timeout, WATCH_TIMEOUT: 15; 5 to 120 */
     enum log_level log_level; /* --log-level, LOG_LEVEL: info */
     const char *libexec_dir;  /* --libexec-dir, RADOS_LIBEXEC_DIR: where the server and blockd
-                               * binaries are; the directory of /proc/self/exe by default */
+                               * binaries are; by default the directory of /proc/self/exe, or where
+                               * "make install" puts them when the server is not there */
 };
 
 /* Fill from argv and the environment. 0; 1 when --help or --version was asked for and printed;

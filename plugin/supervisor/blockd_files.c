@@ -115,7 +115,7 @@ static int process_start_time(pid_t pid, unsigned long long *ret)
     char path[32];
     char text[1024];
     char *field;
-    size_t len;
+    size_t len = 0;
     int rc;
 
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -154,7 +154,7 @@ int blockd_files_open_pid(const char *run_dir, const char *id, pid_t *ret_pid, i
     char text[64];
     char *end;
     long pid;
-    size_t len;
+    size_t len = 0;
     int rc = file_path(run_dir, id, "pid", path, sizeof(path));
 
     if (rc == 0)

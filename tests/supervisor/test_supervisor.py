@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real supervisor with stand-ins for server and blockd; needs root, no Ceph. About a minute:
-
-    /usr/bin/python3 -m pytest tests/supervisor
-
-BUILD in the environment names the directory of the programs (build by default).
-"""
+"""The real supervisor with stand-ins for server and blockd; needs root, no Ceph. About a minute."""
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -16,7 +12,18 @@ import threading
 import time
 
 import pytest
-from conftest import BUILD, DEADLINE, DETACH, LIST, REQUEST, START, alive, children_of, wait_for
+from harness import (
+    DEADLINE,
+    DETACH,
+    LIST,
+    REQUEST,
+    START,
+    alive,
+    children_of,
+    kill,
+    wait_for,
+)
+from lib.paths import BUILD
 
 
 def in_background(function, *args):
@@ -76,7 +83,7 @@ def test_killed_server_comes_back_and_waiting_connections_are_served(supervisor)
     os.kill(first, signal.SIGSTOP)
     waiting = [in_background(lambda: supervisor.ask(do="about")) for _ in range(8)]
     time.sleep(0.3)
-    os.kill(first, signal.SIGKILL)
+    kill(first)
     pids = {result()["pid"] for result in waiting}
     assert len(pids) == 1 and first not in pids
 
@@ -143,7 +150,7 @@ def test_blockds_survive_their_server(supervisor):
     supervisor.start()
     supervisor.start_blockd("10a2")
     blockd = supervisor.call("10a2")
-    os.kill(supervisor.about_server()["pid"], signal.SIGKILL)
+    kill(supervisor.about_server()["pid"])
     assert supervisor.list_blockds() == ["10a2"]
     assert supervisor.call("10a2")["pid"] == blockd["pid"]
 
@@ -225,7 +232,7 @@ def test_crashed_blockd_comes_back_with_its_descriptors(supervisor):
     supervisor.start()
     supervisor.start_blockd("10a2")
     first = supervisor.call("10a2")
-    os.kill(first["pid"], signal.SIGKILL)
+    kill(first["pid"])
     second = supervisor.call("10a2")
     assert second["pid"] != first["pid"]
     assert second["predecessor"] == ["fuse", "loop"]
@@ -242,7 +249,7 @@ def test_callers_wait_while_a_blockd_is_started_again(supervisor):
     # Not accepted yet when the process dies: it stays in the queue for the next one.
     waiting = in_background(supervisor.call, "10a2")
     time.sleep(0.3)
-    os.kill(first["pid"], signal.SIGKILL)
+    kill(first["pid"])
     assert waiting()["inodes"] == first["inodes"]
 
 
@@ -263,7 +270,7 @@ def test_no_descriptor_leaks(supervisor):
     before = count()
     for _ in range(3):
         supervisor.start_blockd("10a2")
-        os.kill(supervisor.call("10a2")["pid"], signal.SIGKILL)
+        kill(supervisor.call("10a2")["pid"])
         supervisor.call("10a2")
         assert count() == before + 5  # control, keeper, pidfd, "fuse", "loop"
         supervisor.call("10a2", DETACH)
@@ -271,7 +278,7 @@ def test_no_descriptor_leaks(supervisor):
         supervisor.start_blockd("10a2")
         supervisor.call("10a2")
         supervisor.kill_blockd("10a2")
-        os.kill(supervisor.about_server()["pid"], signal.SIGKILL)
+        kill(supervisor.about_server()["pid"])
         supervisor.about_server()
         assert count() == before
 
@@ -311,7 +318,7 @@ def test_malformed_keeper_packets_are_ignored(supervisor):
     supervisor.start()
     supervisor.start_blockd("10a2", flood=True)
     first = supervisor.call("10a2")
-    os.kill(first["pid"], signal.SIGKILL)
+    kill(first["pid"])
     second = supervisor.call("10a2")
     assert second["inodes"] == first["inodes"]
     assert second["predecessor"] == ["fuse", "loop"]
@@ -378,8 +385,7 @@ def test_next_supervisor_adopts(supervisor):
     other = supervisor.call("10a3")
     supervisor.kill()
     assert supervisor.socket.exists()
-    os.kill(other["pid"], signal.SIGKILL)
-    wait_for(lambda: not alive(other["pid"]), "its end")
+    kill(other["pid"])
     supervisor.start()
     wait_for(lambda: "adopted radosvol-blockd" in supervisor.log(), "the adoption")
     assert supervisor.list_blockds() == ["10a2"]
@@ -388,7 +394,7 @@ def test_next_supervisor_adopts(supervisor):
     assert supervisor.start_blockd("10a2")[0] == -errno.EEXIST
     # Its crash is noticed and its descriptors are handed on, with the same control socket.
     inode = supervisor.control("10a2").stat().st_ino
-    os.kill(first["pid"], signal.SIGKILL)
+    kill(first["pid"])
     second = supervisor.call("10a2")
     assert second["pid"] != first["pid"]
     assert second["predecessor"] == ["fuse", "loop"]
@@ -421,7 +427,7 @@ def test_adoption_over_several_supervisors(supervisor):
         supervisor.kill()
         supervisor.start()
         wait_for(lambda: supervisor.log().count("adopted radosvol") == number, "the adoption")
-    os.kill(first["pid"], signal.SIGKILL)
+    kill(first["pid"])
     assert supervisor.call("10a2")["inodes"] == first["inodes"]
 
 
@@ -455,7 +461,7 @@ def test_adoption_with_a_file_lost(supervisor, lost):
     (supervisor.run_dir / "blockd" / f"10a2.{lost}").unlink()
     supervisor.start()
     wait_for(lambda: "adopted radosvol-blockd" in supervisor.log(), "the adoption")
-    os.kill(first["pid"], signal.SIGKILL)
+    kill(first["pid"])
     if lost == "pid":
         assert supervisor.call("10a2")["inodes"] == first["inodes"]
     else:
@@ -534,6 +540,19 @@ def test_missing_program_is_told(supervisor):
     status, words = supervisor.fails()
     assert status == 1
     assert "docker-volume-rados-server" in words and "--libexec-dir" in words
+
+
+def test_programs_are_found_where_they_are_installed(supervisor):
+    installed = supervisor.dir / "libexec" / "docker-volume-rados"
+    sbin = supervisor.dir / "sbin"
+    sbin.mkdir()
+    shutil.copy(BUILD / "docker-volume-rados", sbin)
+    installed.mkdir()
+    for name in ("docker-volume-rados-server", "radosvol-blockd"):
+        (supervisor.libexec / name).rename(installed / name)
+    supervisor.start(program=sbin / "docker-volume-rados")
+    server = supervisor.about_server()["argv"][0]
+    assert os.path.realpath(server) == str(installed / "docker-volume-rados-server")
 
 
 def test_not_root(supervisor):
