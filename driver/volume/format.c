@@ -33,6 +33,11 @@
 #define GIB   (UINT64_C(1) << 30)
 #define TIB   (UINT64_C(1) << 40)
 
+static const char ext4_features[] =
+    "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"
+    "large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
+static const char xfs_features[] = "crc=1,finobt=1,reflink=1,rmapbt=0,bigtime=1,inobtcount=1";
+
 /* Run a tool on FD; a non-zero end is -EIO with what the tool said. */
 static int run_tool(const char *const argv[], const char *input, int fd, int64_t deadline,
                     struct spawn_result *ret, struct error *err)
@@ -102,9 +107,7 @@ static int format_ext4(const struct volume_options *options, int fd, int64_t dea
     const char *const argv[] = {
         "mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-i", inode_ratio, "-m", "0",
         "-e", "remount-ro",
-        "-O", "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,"
-              "sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum",
-        "-J", journal, "-E", extended, TOOL_FILE, NULL};
+        "-O", ext4_features, "-J", journal, "-E", extended, TOOL_FILE, NULL};
     /* clang-format on */
 
     return run_tool(argv, NULL, fd, deadline, &result, err);
@@ -152,8 +155,7 @@ static int format_xfs(const struct volume_options *options, int fd, int64_t dead
     /* clang-format off */
     const char *const argv[] = {
         "mkfs.xfs", "-q", "-f", "-b", "size=4096", "-s", "size=4096",
-        "-m", "crc=1,finobt=1,reflink=1,rmapbt=0,bigtime=1,inobtcount=1",
-        "-l", log, TOOL_FILE, NULL};
+        "-m", xfs_features, "-l", log, TOOL_FILE, NULL};
     /* clang-format on */
 
     return run_tool(argv, NULL, fd, deadline, &result, err);

@@ -173,7 +173,7 @@ static int configure(int context, const struct mount_job *job)
         if (job->flags & words[i].flag)
             r = fsconfig(context, FSCONFIG_SET_FLAG, words[i].word, NULL, 0);
     }
-    strcpy(data, job->data);
+    memcpy(data, job->data, sizeof(data));
     for (char *word = strtok_r(data, ",", &rest); r == 0 && word; word = strtok_r(NULL, ",", &rest))
         r = set_word(context, word);
     return r == 0 ? fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) : r;
@@ -276,7 +276,7 @@ static int attach_mount(struct mount_job *job, int mount_fd)
 static void *mount_thread(void *arg)
 {
     struct mount_job *job = arg;
-    int mount_fd;
+    int mount_fd = -1;
     int r = check_and_make_mount(job, &mount_fd);
 
     if (r == 0)
@@ -337,8 +337,8 @@ static struct mount_job *job_new(const char *device, const char *target)
     assert(strlen(device) < sizeof(job->device) && strlen(target) < sizeof(job->target));
     if (!job)
         return NULL;
-    strcpy(job->device, device);
-    strcpy(job->target, target);
+    memcpy(job->device, device, strlen(device) + 1);
+    memcpy(job->target, target, strlen(target) + 1);
     job->state = WORKING;
     job->users = 2;
     pthread_mutex_init(&job->lock, NULL);
@@ -373,8 +373,8 @@ static int run_job(struct mount_job *job, struct error *err)
 
     if (r == 0)
         return finish_job(job, err);
-    job_leave(job); /* for the thread that never was, */
-    job_leave(job); /* and for us */
+    job->users = 1; /* there is no thread */
+    job_leave(job);
     return error_errno(err, r, "cannot start a thread to mount with");
 }
 
@@ -399,7 +399,7 @@ int filesystem_mount(const char *device, enum filesystem fs, const char *mount_o
         job->fs = fs;
         job->flags = flags | (read_only ? MS_RDONLY : 0UL);
         job->deadline = deadline;
-        strcpy(job->data, data);
+        memcpy(job->data, data, sizeof(data));
         r = run_job(job, err);
     }
     if (r < 0 && made)

@@ -232,6 +232,6 @@ int mount_options_parse(enum filesystem fs, const char *text, unsigned long *ret
         return error_set(err, -EINVAL, "mount options are too long: at most %d characters",
                          MOUNT_OPTIONS_MAX - 1);
     *ret_flags = flags;
-    strcpy(ret_data, data);
+    memcpy(ret_data, data, sizeof(data));
     return 0;
 }

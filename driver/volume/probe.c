@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "volume/filesystem.h"
@@ -43,7 +42,7 @@ int probe_signature(int fd, char ret_name[SIGNATURE_MAX], struct error *err)
     if (r == 1)
         return -ENODATA;
     if (r == -2) {
-        strcpy(ret_name, "several file systems at once");
+        snprintf(ret_name, SIGNATURE_MAX, "several file systems at once");
         return -EMEDIUMTYPE;
     }
     if (r != 0)

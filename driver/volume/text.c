@@ -58,5 +58,5 @@ void text_quote(const char *text, char ret[TEXT_QUOTED_MAX])
 
     for (size_t i = 0; i < shown; i++)
         ret[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
-    strcpy(ret + shown, len < TEXT_QUOTED_MAX ? "" : "...");
+    memcpy(ret + shown, len < TEXT_QUOTED_MAX ? "" : "...", len < TEXT_QUOTED_MAX ? 1 : 4);
 }

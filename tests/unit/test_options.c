@@ -159,7 +159,7 @@ static void test_malformed_values(void **state)
 static void test_unknown_keys(void **state)
 {
     static const char *const keys[] = {"",      "Size",     "size ", "from", "access",
-                                       "label", "labels.a", "o",     "siz",  "sizes"};
+                                       "label", "labels.a", "o",     "fs2",  "sizes"};
     const char *all = "the options are size, fs, mount-options, uid, gid, mode, owner, data-pool, "
                       "object-size, protect, label.<key>";
 
