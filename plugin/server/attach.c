@@ -52,6 +52,8 @@ static int read_facts(const struct attach *attach, const char *volume, int64_t d
     if (r < 0)
         return r == -ENOENT ? -EIO : r; /* here it would mean: no such volume */
     r = volume_read(cluster, volume, deadline, ret, err);
+    if (r == -ENOENT)
+        error_set(err, r, "no such volume: '%s'", volume);
     if (r == 0)
         r = volume_logical_block(cluster, ret, deadline, ret_block, err);
     cluster_link_put(attach->link, cluster, r);

@@ -140,6 +140,7 @@ static void answer_late(struct calls *calls)
 
     for (;;) {
         struct reply reply = {0};
+        struct error err;
 
         pthread_mutex_lock(&calls->lock);
         TAILQ_FOREACH(call, &calls->running, next)
@@ -148,8 +149,10 @@ static void answer_late(struct calls *calls)
                 break;
         }
         if (call) {
-            reply_err(&reply, "this takes too long and will be undone when it ends; is the "
-                              "cluster reachable (\"ceph -s\")?");
+            error_set(&err, -ETIMEDOUT,
+                      "volume '%s': no end in time: %s; is the cluster reachable (\"ceph -s\")?",
+                      call_volume(call), call->endpoint->late);
+            reply_err(&reply, err.text);
             leave_running(call, CALL_LATE);
             call->reply = reply;
             call->users++;
@@ -157,9 +160,7 @@ static void answer_late(struct calls *calls)
         pthread_mutex_unlock(&calls->lock);
         if (!call)
             return;
-        log_error("%s of volume '%s' did not end in time; it was answered with an error and will "
-                  "be undone when it ends",
-                  call->endpoint->path + 1, call_volume(call));
+        log_error("%s: %s", call->endpoint->path + 1, err.text);
         call->answered(call->arg);
         call_put(call);
     }

@@ -27,8 +27,9 @@ struct endpoint {
     /* Answer on a worker thread, by the deadline. Optional when `quick` always answers. */
     void (*handle)(void *service, const struct json_request *request, int64_t deadline,
                    struct reply *reply);
-    bool changes; /* it changes something: such calls never keep those that only read waiting */
-    int limit_ms; /* the deadline, from the moment the request was read */
+    bool changes;     /* it changes something: such calls never keep those that only read waiting */
+    int limit_ms;     /* the deadline, from the moment the request was read */
+    const char *late; /* what becomes of it when the deadline passes all the same */
 };
 
 /* The endpoint for PATH, or NULL. */

@@ -24,9 +24,9 @@
  * cluster is logged and does not keep it from serving: dockerd must always get its answers. */
 
 #define PROGRAM      "docker-volume-rados-server"
-#define STOP_CALLS   8000 /* ms for running calls to end */
-#define STOP_MOUNTS  1000 /* ms to give back what nobody uses */
-#define STOP_CLUSTER 500
+#define STOP_CALLS   7000 /* ms for running calls to end */
+#define STOP_MOUNTS  700  /* ms to give back what nobody uses */
+#define STOP_CLUSTER 200
 
 /* Log what is missing on this machine. What is wrong with ceph.conf, keyring or pool is said by
  * cluster_link, which tries them now. */

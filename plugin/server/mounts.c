@@ -86,7 +86,9 @@ int slot_take(struct mounts *mounts, const char *volume, int64_t deadline, struc
         if (pthread_cond_timedwait(&slot->free, &mounts->lock, &until) == ETIMEDOUT && slot->busy) {
             slot_put(slot);
             return error_set(err, -ETIMEDOUT,
-                             "another call is still working on volume '%s'; try again", volume);
+                             "volume '%s' is busy with another call; try again (does it wait for "
+                             "the cluster? see \"ceph -s\")",
+                             volume);
         }
     }
     slot->busy = true;
@@ -117,7 +119,7 @@ static void slot_update(struct mounts *mounts, struct slot *slot, const struct l
 int slot_take_down(struct mounts *mounts, struct slot *slot, int patience_ms, int64_t deadline,
                    struct error *err)
 {
-    const struct timespec moment = {.tv_nsec = 20 * NS_PER_MS};
+    const struct timespec moment = {.tv_nsec = 100 * NS_PER_MS};
     int64_t patience = deadline_earlier(deadline, deadline_in_ms(patience_ms));
     struct ledger_entry entry = slot->entry;
     bool was_lingering = slot->state == SLOT_LINGERING;
@@ -151,9 +153,9 @@ static int slot_bring_up(struct mounts *mounts, struct slot *slot, int64_t deadl
     return r;
 }
 
-/* Of a mounted slot: is its mount still there, and its blockd not fenced? -ENOENT when somebody
- * unmounted it behind our back, -ESHUTDOWN with err. A blockd that does not answer at once is not
- * held against it: I/O waits for the cluster, as a disk's would. */
+/* Of a mounted slot: is all of it still there? -ENOENT when somebody unmounted it behind our back;
+ * -ENODEV when its blockd is gone for good; -ESHUTDOWN with err when it was fenced. A blockd that
+ * does not answer at once is not held against it: I/O waits for the cluster, as a disk's would. */
 static int check_mounted(struct mounts *mounts, const struct slot *slot, int64_t deadline,
                          struct error *err)
 {
@@ -161,19 +163,35 @@ static int check_mounted(struct mounts *mounts, const struct slot *slot, int64_t
     struct error ignored = {0};
     char target[PATH_MAX];
     dev_t device;
+    int r;
 
     attach_target(&mounts->attach, slot->entry.volume, target);
     if (filesystem_mounted(target, &device) < 0)
         return -ENOENT;
     deadline = deadline_earlier(deadline, deadline_in_ms(HEALTH_MS));
-    if (attach_call(&mounts->attach, slot->entry.image_id, BLOCKD_STATUS, deadline, &reply,
-                    &ignored) == 0 &&
-        reply.state == BLOCKD_FENCED)
+    r = attach_call(&mounts->attach, slot->entry.image_id, BLOCKD_STATUS, deadline, &reply,
+                    &ignored);
+    if (r == -ENOENT || r == -ECONNREFUSED)
+        return -ENODEV;
+    if (r == 0 && reply.state == BLOCKD_FENCED)
         return error_set(err, -ESHUTDOWN,
                          "volume '%s' was taken over by another host; stop the containers that "
                          "use it here first",
                          slot->entry.volume);
     return 0;
+}
+
+/* Put a dead mount away, so that a new one can be made. */
+static int clear_dead(struct mounts *mounts, struct slot *slot, int64_t deadline, struct error *err)
+{
+    struct ledger_entry entry = slot->entry;
+    int r = attach_down(&mounts->attach, &entry, deadline, err);
+
+    log_warning("volume '%s': its data path is gone; making a new one", entry.volume);
+    slot_update(mounts, slot, &entry, SLOT_MOUNTED);
+    if (r < 0)
+        error_wrap(err, "volume '%s' lost its data path and cannot be mounted anew", entry.volume);
+    return r;
 }
 
 static int add_use(struct mounts *mounts, struct slot *slot, const char *id, struct error *err)
@@ -200,6 +218,11 @@ static int mount_owned(struct mounts *mounts, struct slot *slot, const char *id,
     struct error ignored = {0};
     int r = slot->state == SLOT_MOUNTED ? check_mounted(mounts, slot, deadline, err) : -ENOENT;
 
+    if (r == -ENODEV) {
+        r = clear_dead(mounts, slot, deadline, err);
+        if (r == 0)
+            r = -ENOENT;
+    }
     if (r == -ENOENT)
         r = slot_bring_up(mounts, slot, deadline, err);
     if (r < 0)

@@ -18,10 +18,14 @@
 static void fail(struct reply *reply, const char *call, const char *volume, struct error *err)
 {
     char quoted[VOLUME_NAME_MAX + 2];
+    size_t len;
 
     snprintf(quoted, sizeof(quoted), "'%s'", volume);
     if (!strstr(err->text, quoted))
         error_wrap(err, "volume %s", quoted);
+    len = strlen(err->text);
+    if (err->code == -ETIMEDOUT && !strstr(err->text, "ceph -s"))
+        snprintf(err->text + len, sizeof(err->text) - len, "; see \"ceph -s\"");
     log_error("%s: %s", call, err->text);
     reply_err(reply, err->text);
 }
@@ -199,31 +203,37 @@ const struct endpoint volume_driver_endpoints[] = {
      .needs = NEED_NAME,
      .handle = create,
      .changes = true,
-     .limit_ms = 25000},
+     .limit_ms = 25000,
+     .late = "it goes on in the background and may still succeed"},
     {.path = "/VolumeDriver.Remove",
      .needs = NEED_NAME,
      .handle = remove_volume,
      .changes = true,
-     .limit_ms = 20000},
+     .limit_ms = 20000,
+     .late = "it goes on in the background and may still succeed"},
     {.path = "/VolumeDriver.Mount",
      .needs = NEED_NAME | NEED_ID,
      .handle = mount_volume,
      .changes = true,
-     .limit_ms = 25000},
+     .limit_ms = 25000,
+     .late = "the mount will be undone when it ends"},
     {.path = "/VolumeDriver.Unmount",
      .needs = NEED_NAME | NEED_ID,
      .handle = unmount_volume,
      .changes = true,
-     .limit_ms = 20000},
+     .limit_ms = 20000,
+     .late = "it goes on in the background until its data is written"},
     {.path = "/VolumeDriver.Path", .needs = NEED_NAME, .quick = volume_driver_path},
     {.path = "/VolumeDriver.Get",
      .needs = NEED_NAME,
      .quick = volume_driver_quick_get,
      .handle = volume_driver_get,
-     .limit_ms = 10000},
+     .limit_ms = 10000,
+     .late = "nothing has changed"},
     {.path = "/VolumeDriver.List",
      .quick = volume_driver_quick_list,
      .handle = volume_driver_list,
-     .limit_ms = 10000},
+     .limit_ms = 10000,
+     .late = "nothing has changed"},
     {0},
 };
