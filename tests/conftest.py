@@ -4,6 +4,7 @@
 BUILD_DIR         the programs under test (default build)
 TEST_CLUSTER_DIR  the cluster's directory; it must be of the tests alone, for they count its
                   objects (default /var/tmp/docker-volume-rados/test-cluster)
+SHARED_MACHINE=1  others use loop devices here: do not count those
 """
 
 import os
@@ -35,6 +36,8 @@ def pytest_collection_modifyitems(items):
 def pytest_sessionstart(session):
     if os.geteuid() != 0:
         pytest.exit("these tests mount file systems and run a dockerd: they need root", 2)
+    if not (BUILD / "docker-volume-rados").exists():
+        pytest.exit(f"there is no docker-volume-rados in {BUILD}; run 'make'", 2)
 
 
 @pytest.fixture(scope="session")
@@ -63,9 +66,9 @@ def cluster():
 
 @pytest.fixture(scope="session")
 def plugin(cluster, base):
-    assert (BUILD / "docker-volume-rados").exists(), f"nothing built in {BUILD}; run 'make'"
     plugin = Plugin(cluster, base / "plugin", libexec_dir=BUILD).start()
     # Whatever is made once and then stays (files, connections to every OSD) is made now.
+    plugin.raw("Plugin.Activate")
     for fs in ("ext4", "xfs"):
         plugin.create("warm-up", size="1G", fs=fs)
         path = plugin.mount("warm-up", "0")

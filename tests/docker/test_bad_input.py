@@ -48,29 +48,29 @@ def unchanged(plugin, volumes):
     assert plugin.get("good")["Name"] == "good"
 
 
-@pytest.mark.parametrize("method", CALLS_WITH_NAME)
 @pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES)
-def test_bad_names(plugin, name, method):
-    answer = plugin.raw(f"VolumeDriver.{method}", {"Name": name, "ID": "f" * 64}).json()
-    assert answer["Err"]
+def test_bad_names(plugin, name):
+    for method in CALLS_WITH_NAME:
+        answer = plugin.raw(f"VolumeDriver.{method}", {"Name": name, "ID": "f" * 64}).json()
+        assert answer["Err"], method
 
 
 @pytest.mark.parametrize("body", [
     b"{", b"}", b"[]", b"7", b'"text"', b"null", b"true", b"{}x", b"{'Name': 'good'}",
     b'{"Name": "good"', b'{"Name": }', b'\xff\xfe{"Name": "good"}', b'{"Name": "\xc3\x28"}',
     b'{"Name": "good", "Name": "good"}', b"\x00", b"{" * 5000, b"[" * 500000,
-    b'{"Name": "good", "Opts": ' * 1000])
-@pytest.mark.parametrize("method", ["Create", "Remove", "Mount"])
-def test_malformed_json(plugin, method, body):
-    answer = plugin.raw(f"VolumeDriver.{method}", body).json()
-    assert answer["Err"]
+    b'{"Name": "good", "Opts": ' * 1000], ids=lambda body: repr(body[:20]))
+def test_malformed_json(plugin, body):
+    for method in CALLS_WITH_NAME:
+        answer = plugin.raw(f"VolumeDriver.{method}", body).json()
+        assert answer["Err"], method
 
 
-@pytest.mark.parametrize("name", [None, 7, True, [], ["good"], {}, 1e300])
-@pytest.mark.parametrize("method", CALLS_WITH_NAME)
-def test_names_of_the_wrong_type(plugin, method, name):
-    answer = plugin.raw(f"VolumeDriver.{method}", {"Name": name, "ID": "x"}).json()
-    assert "Name" in answer["Err"]
+@pytest.mark.parametrize("name", [None, 7, True, [], ["good"], {}, 1e300], ids=repr)
+def test_names_of_the_wrong_type(plugin, name):
+    for method in CALLS_WITH_NAME:
+        answer = plugin.raw(f"VolumeDriver.{method}", {"Name": name, "ID": "x"}).json()
+        assert "Name" in answer["Err"], method
 
 
 @pytest.mark.parametrize("opts", [7, "size=1G", [], ["size"], {"size": 7}, {"size": None},
@@ -94,18 +94,24 @@ def test_bad_mount_ids(plugin, method, an_id):
     ("gid", "x"), ("mode", "9"), ("mode", "rwx"), ("mode", "77777"),
     ("mount-options", "remount"), ("mount-options", "loop,bind"), ("mount-options", "noatime,,x"),
     ("object-size", "5M"), ("object-size", "1"), ("data-pool", "a/b"), ("data-pool", "no-such"),
-    ("protect", "maybe"), ("owner", "x" * 5000)])
+    ("protect", "maybe"), ("owner", "x" * 5000)], ids=lambda text: text[:20])
 def test_bad_options(plugin, option, value):
     with pytest.raises(PluginError) as refusal:
         plugin.create("bad", **{option: value})
-    assert option in str(refusal.value) or value in str(refusal.value)
+    assert option in str(refusal.value).replace("mount option ", "mount-options ")
 
 
-@pytest.mark.parametrize("option", ["sizes", "Size", "", "label.", "device", "o", "x" * 300])
+@pytest.mark.parametrize("option", ["sizes", "Size", "", "device", "o", "x" * 200])
 def test_unknown_options_are_refused_by_name(plugin, option):
     with pytest.raises(PluginError) as refusal:
         plugin.create("bad", **{option: "1"})
-    assert option[:100] in str(refusal.value)
+    assert f"'{option}'" in str(refusal.value)
+
+
+@pytest.mark.parametrize("option", ["label.", "label. x", "label.\n", "x" * 300, "label." + "x" * 200])
+def test_option_names_that_cannot_be(plugin, option):
+    with pytest.raises(PluginError, match="label|at most"):
+        plugin.create("bad", **{option: "1"})
 
 
 def test_the_refusal_of_an_unknown_option_lists_what_is_allowed(plugin):
@@ -121,8 +127,8 @@ def test_too_many_options(plugin):
         plugin.create("bad", **{f"label.{i}": "x" for i in range(100000 // 2)})
 
 
-def test_docker_shows_the_words(docker, plugin):
-    done = docker.docker("volume", "create", "-d", plugin.driver, "-o", "speed=11", "bad",
+def test_docker_shows_the_words(dockerd, plugin):
+    done = dockerd.docker("volume", "create", "-d", plugin.driver, "-o", "speed=11", "bad",
                          check=False)
     assert done.returncode != 0 and "speed" in done.stderr and "size" in done.stderr
 
@@ -168,17 +174,18 @@ def test_a_body_shorter_than_announced(plugin):
     b"POST /VolumeDriver.List HTTP/1.1\r\nContent-Length: x\r\n\r\n",
     b"POST /VolumeDriver.Remove HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     b"POST /" + b"x" * 100000 + b" HTTP/1.1\r\n\r\n",
-    b"POST /VolumeDriver.List HTTP/1.1\r\n" + b"X: y\r\n" * 50000 + b"\r\n"])
+    b"POST /VolumeDriver.List HTTP/1.1\r\n" + b"X: y\r\n" * 50000 + b"\r\n"],
+    ids=lambda data: repr(data[:40]))
 def test_bytes_that_are_no_request(plugin, data):
-    with Connection(plugin.socket, timeout=20) as connection:
+    """Whether it is answered, closed or waited on for more: nothing comes of it."""
+    with Connection(plugin.socket, timeout=1) as connection:
         try:
             connection.send(data)
-            connection.socket.shutdown(socket.SHUT_WR)
             while connection.socket.recv(65536):
                 pass
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             pass
-    assert plugin.list() == ["good"]
+        assert plugin.list() == ["good"]
 
 
 def test_slow_senders_do_not_delay_a_good_client(plugin):

@@ -178,7 +178,7 @@ def test_the_plugin_refuses_to_remove_a_mounted_volume(docker, create, plugin):
     docker.exec(container, "sh", "-c", "echo kept >/data/file")
     with pytest.raises(PluginError) as refusal:
         plugin.remove("data")
-    assert "data" in str(refusal.value) and "host-a" in str(refusal.value)
+    assert "'data'" in str(refusal.value) and "in use on this host" in str(refusal.value)
     assert docker.exec(container, "cat", "/data/file") == "kept\n"
 
 
