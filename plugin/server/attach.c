@@ -222,7 +222,7 @@ int attach_up(const struct attach *attach, struct ledger_entry *entry, int64_t d
 {
     cleanup_volume_facts struct volume_facts facts = {0};
     struct blockd_reply reply = {0};
-    uint32_t block_bytes;
+    uint32_t block_bytes = 0;
     int r = read_facts(attach, entry->volume, deadline, &facts, &block_bytes, err);
 
     if (r < 0)

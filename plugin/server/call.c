@@ -41,8 +41,8 @@ struct calls {
     pthread_t watchdog;
     pthread_mutex_t lock; /* each call's state, users and reply, and all below; a leaf */
     pthread_cond_t changed;
-    TAILQ_HEAD(, call) running; /* CALL_RUNNING */
-    unsigned count;             /* calls not freed yet */
+    TAILQ_HEAD(call_queue, call) running; /* CALL_RUNNING */
+    unsigned count;                       /* calls not freed yet */
     bool ending;
 };
 
@@ -132,22 +132,31 @@ static void run(void *arg)
     call_put(call);
 }
 
+/* Called with the lock held. NULL when none is late. */
+static struct call *first_late(struct calls *calls, int64_t now)
+{
+    struct call *call = NULL;
+
+    TAILQ_FOREACH(call, &calls->running, next)
+    {
+        if (call->deadline + GRACE_MS * NS_PER_MS < now)
+            return call;
+    }
+    return NULL;
+}
+
 /* Answer for handlers that are over their time. */
 static void answer_late(struct calls *calls)
 {
     int64_t now = clock_now();
-    struct call *call;
+    struct call *call = NULL;
 
     for (;;) {
         struct reply reply = {0};
         struct error err;
 
         pthread_mutex_lock(&calls->lock);
-        TAILQ_FOREACH(call, &calls->running, next)
-        {
-            if (call->deadline + GRACE_MS * NS_PER_MS < now)
-                break;
-        }
+        call = first_late(calls, now);
         if (call) {
             error_set(&err, -ETIMEDOUT,
                       "volume '%s': no end in time: %s; is the cluster reachable (\"ceph -s\")?",

@@ -31,9 +31,9 @@ struct cluster_link {
     pthread_t thread;
     pthread_mutex_t lock; /* everything below; a leaf, never held over a call to the cluster */
     pthread_cond_t changed;
-    struct handle *current;      /* NULL: connecting */
-    LIST_HEAD(, handle) retired; /* blocklisted ones, some still in use */
-    bool failing;                /* `why` and `since` say what is wrong */
+    struct handle *current;                 /* NULL: connecting */
+    LIST_HEAD(handle_list, handle) retired; /* blocklisted ones, some still in use */
+    bool failing;                           /* `why` and `since` say what is wrong */
     struct error why;
     time_t since;
     bool stopping;
@@ -117,23 +117,25 @@ static void probe(struct cluster_link *link, struct handle *handle)
     }
 }
 
-/* Close what nobody uses any more. */
+/* A retired handle that nobody uses any more, out of the list; or NULL. */
+static struct handle *take_unused(struct cluster_link *link)
+{
+    struct handle *handle = NULL;
+    WITH_LOCK(&link->lock);
+
+    LIST_FOREACH(handle, &link->retired, next)
+    {
+        if (handle->users == 0) {
+            LIST_REMOVE(handle, next);
+            return handle;
+        }
+    }
+    return NULL;
+}
+
 static void close_retired(struct cluster_link *link)
 {
-    for (;;) {
-        struct handle *handle;
-
-        pthread_mutex_lock(&link->lock);
-        LIST_FOREACH(handle, &link->retired, next)
-        {
-            if (handle->users == 0) {
-                LIST_REMOVE(handle, next);
-                break;
-            }
-        }
-        pthread_mutex_unlock(&link->lock);
-        if (!handle)
-            return;
+    for (struct handle *handle; (handle = take_unused(link));) {
         cluster_close(handle->cluster);
         free(handle);
     }
@@ -158,7 +160,7 @@ static bool next_step(struct cluster_link *link, bool pause, struct handle **ret
 static void *link_main(void *arg)
 {
     struct cluster_link *link = arg;
-    struct handle *handle;
+    struct handle *handle = NULL;
 
     pthread_setname_np(pthread_self(), "cluster-link");
     for (bool pause = false; next_step(link, pause, &handle); pause = true) {
@@ -242,7 +244,7 @@ int cluster_link_get(struct cluster_link *link, int64_t deadline, struct cluster
 /* Called with the lock held. */
 static struct handle *find_handle(struct cluster_link *link, const struct cluster *cluster)
 {
-    struct handle *handle;
+    struct handle *handle = NULL;
 
     if (link->current && link->current->cluster == cluster)
         return link->current;

@@ -255,7 +255,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     set_active(cls, -1);
 }
 
-static void on_log(void *cls, const char *format, va_list ap)
+static __attribute__((format(printf, 2, 0))) void on_log(void *cls, const char *format, va_list ap)
 {
     char words[512];
 

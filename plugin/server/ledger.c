@@ -62,7 +62,7 @@ int ledger_mount(struct ledger_entry *entry, const char *id, uint64_t epoch, str
                          entry->volume, LEDGER_REFS_MAX);
     if (strlen(id) >= sizeof(ref.id))
         return error_set(err, -EINVAL, "a mount ID of %zu bytes is too long", strlen(id));
-    strcpy(ref.id, id);
+    snprintf(ref.id, sizeof(ref.id), "%s", id);
     if (add_ref(entry, &ref) < 0)
         return error_errno(err, -ENOMEM, "cannot keep the mount of volume '%s'", entry->volume);
     return 0;
@@ -116,7 +116,7 @@ static int decode_text(const json_t *root, const char *key, char *ret, size_t si
 
     if (!text || strlen(text) >= size)
         return error_set(err, -EBADMSG, "\"%s\" is missing, no string or too long", key);
-    strcpy(ret, text);
+    snprintf(ret, size, "%s", text);
     return 0;
 }
 
@@ -124,7 +124,7 @@ static int decode_ref(const json_t *json, struct ledger_entry *entry, struct err
 {
     json_int_t count = json_integer_value(json_object_get(json, "count"));
     json_int_t epoch = json_integer_value(json_object_get(json, "epoch"));
-    struct ledger_ref ref;
+    struct ledger_ref ref = {0};
     int r = decode_text(json, "id", ref.id, sizeof(ref.id), err);
 
     if (r < 0)

@@ -36,9 +36,11 @@ int ledger_save(const char *run_dir, const struct ledger_entry *entry, struct er
     char path[PATH_MAX];
     int r = ledger_path(run_dir, entry->volume, SUFFIX, path, err);
 
-    if (r == 0 && ledger_encode(entry, &text) < 0)
-        r = error_errno(err, -ENOMEM, "cannot write the ledger of volume '%s'", entry->volume);
-    return r < 0 ? r : file_replace(path, text, strlen(text), err);
+    if (r < 0)
+        return r;
+    if (ledger_encode(entry, &text) < 0)
+        return error_errno(err, -ENOMEM, "cannot write the ledger of volume '%s'", entry->volume);
+    return file_replace(path, text, strlen(text), err);
 }
 
 int ledger_remove(const char *run_dir, const char *volume, struct error *err)
@@ -56,7 +58,7 @@ static int load_file(const char *run_dir, const char *file, struct ledger_entry 
 {
     cleanup_free char *text = NULL;
     char path[PATH_MAX];
-    size_t len;
+    size_t len = 0;
     int r = ledger_path(run_dir, file, "", path, err);
 
     if (r == 0)

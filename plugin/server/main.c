@@ -95,7 +95,7 @@ static int make_dirs(const struct settings *settings, char scratch[PATH_MAX], st
                              dirs[i].parent);
         r = file_make_dir(path, 0700, err);
     }
-    strcpy(scratch, path);
+    snprintf(scratch, PATH_MAX, "%s", path);
     return r;
 }
 
@@ -147,7 +147,7 @@ int main(int argc, char *argv[])
 {
     struct settings settings;
     struct volume_driver driver = {0};
-    struct http *http;
+    struct http *http = NULL;
     struct error err = {0};
     sigset_t signals;
     int signal_number;

@@ -9,149 +9,13 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "plugin/server/mounts_internal.h"
+#include "plugin/server/slots.h"
 #include "volume/filesystem.h"
 
 #define HEALTH_MS           2000 /* to ask a running blockd whether it was fenced */
 #define UNMOUNT_PATIENCE_MS 300  /* with those who still use it; then it lingers */
 #define REMOVE_PATIENCE_MS  3000
 #define RETRIES_MAX         8
-
-static void init_cond(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
-/* Called with the lock held. */
-static struct slot *slot_find(struct mounts *mounts, const char *volume)
-{
-    struct slot *slot;
-
-    LIST_FOREACH(slot, &mounts->slots, next)
-    {
-        if (strcmp(slot->entry.volume, volume) == 0)
-            return slot;
-    }
-    return NULL;
-}
-
-struct slot *slot_add(struct mounts *mounts, struct ledger_entry *entry, enum slot_state state)
-{
-    struct slot *slot = calloc(1, sizeof(*slot));
-
-    if (!slot)
-        return NULL;
-    init_cond(&slot->free);
-    slot->entry = *entry;
-    *entry = (struct ledger_entry){0};
-    slot->state = state;
-    LIST_INSERT_HEAD(&mounts->slots, slot, next);
-    return slot;
-}
-
-/* Called with the lock held. A slot that knows nothing worth keeping goes with its last user. */
-static void slot_put(struct slot *slot)
-{
-    if (--slot->users > 0 || slot->retrying || slot->state != SLOT_IDLE ||
-        slot->entry.token[0] != '\0')
-        return;
-    LIST_REMOVE(slot, next);
-    pthread_cond_destroy(&slot->free);
-    ledger_entry_free(&slot->entry);
-    free(slot);
-}
-
-int slot_take(struct mounts *mounts, const char *volume, int64_t deadline, struct slot **ret,
-              struct error *err)
-{
-    struct timespec until = deadline_timespec(deadline);
-    WITH_LOCK(&mounts->lock);
-    struct slot *slot = slot_find(mounts, volume);
-
-    if (!slot) {
-        struct ledger_entry entry = {0};
-
-        snprintf(entry.volume, sizeof(entry.volume), "%s", volume);
-        slot = slot_add(mounts, &entry, SLOT_IDLE);
-        if (!slot)
-            return error_errno(err, -ENOMEM, "cannot work on volume '%s'", volume);
-    }
-    slot->users++;
-    while (slot->busy) {
-        if (pthread_cond_timedwait(&slot->free, &mounts->lock, &until) == ETIMEDOUT && slot->busy) {
-            slot_put(slot);
-            return error_set(err, -ETIMEDOUT,
-                             "volume '%s' is busy with another call; try again (does it wait for "
-                             "the cluster? see \"ceph -s\")",
-                             volume);
-        }
-    }
-    slot->busy = true;
-    *ret = slot;
-    return 0;
-}
-
-void slot_give(struct mounts *mounts, struct slot *slot)
-{
-    WITH_LOCK(&mounts->lock);
-
-    slot->busy = false;
-    pthread_cond_signal(&slot->free);
-    slot_put(slot);
-}
-
-/* Take over what attach_up and attach_down changed in a copy of the entry. */
-static void slot_update(struct mounts *mounts, struct slot *slot, const struct ledger_entry *entry,
-                        enum slot_state state)
-{
-    WITH_LOCK(&mounts->lock);
-
-    slot->entry = *entry;
-    slot->state = state;
-    pthread_cond_signal(&mounts->changed);
-}
-
-int slot_take_down(struct mounts *mounts, struct slot *slot, int patience_ms, int64_t deadline,
-                   struct error *err)
-{
-    const struct timespec moment = {.tv_nsec = 100 * NS_PER_MS};
-    int64_t patience = deadline_earlier(deadline, deadline_in_ms(patience_ms));
-    struct ledger_entry entry = slot->entry;
-    bool was_lingering = slot->state == SLOT_LINGERING;
-    struct error save_err = {0};
-    int r;
-
-    /* The kernel may still be at work on the end of the container that had it. */
-    while ((r = attach_down(&mounts->attach, &entry, deadline, err)) == -EBUSY &&
-           deadline_left_ms(patience) > 0)
-        nanosleep(&moment, NULL);
-    slot_update(mounts, slot, &entry, r < 0 ? SLOT_LINGERING : SLOT_IDLE);
-    if (r < 0 && !was_lingering) {
-        log_info("volume '%s' is unmounted but not free yet, trying again each second: %s",
-                 entry.volume, err->text);
-        if (ledger_save(mounts->attach.settings->run_dir, &entry, &save_err) < 0)
-            log_error("volume '%s': %s", entry.volume, save_err.text);
-    } else if (r == 0 && was_lingering) {
-        log_info("volume '%s' is free now", entry.volume);
-    }
-    return r;
-}
-
-static int slot_bring_up(struct mounts *mounts, struct slot *slot, int64_t deadline,
-                         struct error *err)
-{
-    struct ledger_entry entry = slot->entry;
-    int r = attach_up(&mounts->attach, &entry, deadline, err);
-    enum slot_state failed = entry.device[0] != '\0' ? SLOT_LINGERING : SLOT_IDLE;
-
-    slot_update(mounts, slot, &entry, r < 0 ? failed : SLOT_MOUNTED);
-    return r;
-}
 
 /* Of a mounted slot: is all of it still there? -ENOENT when somebody unmounted it behind our back;
  * -ENODEV when its blockd is gone for good; -ESHUTDOWN with err when it was fenced. A blockd that
@@ -354,11 +218,11 @@ void mounts_look(struct mounts *mounts, const char *volume, struct mounts_view *
     ret->lingering = slot->state == SLOT_LINGERING;
     if (ret->mounted)
         attach_target(&mounts->attach, volume, ret->target);
-    strcpy(ret->image_id, slot->entry.image_id);
-    strcpy(ret->device, slot->entry.device);
+    snprintf(ret->image_id, sizeof(ret->image_id), "%s", slot->entry.image_id);
+    snprintf(ret->device, sizeof(ret->device), "%s", slot->entry.device);
     ret->ids = calloc(slot->entry.ref_count + 1, sizeof(*ret->ids));
     for (size_t i = 0; ret->ids && i < slot->entry.ref_count; i++)
-        strcpy(ret->ids[ret->id_count++], slot->entry.refs[i].id);
+        memcpy(ret->ids[ret->id_count++], slot->entry.refs[i].id, LEDGER_ID_MAX);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -383,7 +247,7 @@ char (*mounts_names(struct mounts *mounts, size_t *ret_count))[VOLUME_NAME_MAX]
     LIST_FOREACH(slot, &mounts->slots, next)
     {
         if (slot->state == SLOT_MOUNTED)
-            strcpy(names[(*ret_count)++], slot->entry.volume);
+            memcpy(names[(*ret_count)++], slot->entry.volume, VOLUME_NAME_MAX);
     }
     qsort(names, *ret_count, sizeof(*names), compare_names);
     return names;
@@ -398,7 +262,7 @@ int mounts_open(const struct attach *attach, struct mounts **ret, struct error *
         return error_errno(err, -ENOMEM, "cannot make the table of mounts");
     mounts->attach = *attach;
     pthread_mutex_init(&mounts->lock, NULL);
-    init_cond(&mounts->changed);
+    slots_init_cond(&mounts->changed);
     LIST_INIT(&mounts->slots);
     mounts->retries = workers_new("retry", RETRIES_MAX);
     r = mounts->retries ? mounts_rebuild(mounts, err)

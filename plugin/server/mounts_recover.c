@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plugin/server/mounts_internal.h"
+#include "plugin/server/slots.h"
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -80,7 +80,7 @@ static void take_entry(void *arg, struct ledger_entry *entry)
             state = SLOT_LINGERING;
     }
     if (state != SLOT_IDLE && entry->device[0] == '\0')
-        strcpy(entry->device, DEVICE_IN_USE);
+        snprintf(entry->device, sizeof(entry->device), "%s", DEVICE_IN_USE);
     if (!slot_add(rebuild->mounts, entry, state))
         log_error("volume '%s' cannot be looked after: out of memory", entry->volume);
 }
@@ -106,20 +106,14 @@ static int take_mounts(struct rebuild *rebuild, struct error *err)
         return error_errno(err, -errno, "cannot read the directory '%s'", path);
     for (const struct dirent *d; (d = readdir(dir));) {
         struct ledger_entry entry = {0};
-        struct slot *slot;
 
         if (volume_name_check(d->d_name, NULL) < 0)
             continue;
-        LIST_FOREACH(slot, &mounts->slots, next)
-        {
-            if (strcmp(slot->entry.volume, d->d_name) == 0)
-                break;
-        }
         attach_target(&mounts->attach, d->d_name, path);
-        if (slot || filesystem_mounted(path, &device) < 0)
+        if (slot_find(mounts, d->d_name) || filesystem_mounted(path, &device) < 0)
             continue;
         log_warning("'%s' is mounted but the ledger does not know of it; unmounting it", path);
-        strcpy(entry.volume, d->d_name); /* its length was checked with the name */
+        snprintf(entry.volume, sizeof(entry.volume), "%.*s", VOLUME_NAME_MAX - 1, d->d_name);
         slot_add(mounts, &entry, SLOT_LINGERING);
     }
     return 0;
@@ -160,7 +154,7 @@ static void retry_volume(void *arg)
     struct retry *retry = arg;
     struct mounts *mounts = retry->mounts;
     struct error err = {0};
-    struct slot *slot;
+    struct slot *slot = NULL;
 
     if (slot_take(mounts, retry->volume, deadline_in_ms(RETRY_MS), &slot, &err) == 0) {
         if (slot->state == SLOT_LINGERING && slot->entry.ref_count == 0)
@@ -193,7 +187,7 @@ static void detach_orphans(struct mounts *mounts)
 /* Hand what lingers to threads, for an unmount can take as long as the cluster is away. */
 static void retry_lingering(struct mounts *mounts)
 {
-    struct slot *slot;
+    struct slot *slot = NULL;
     WITH_LOCK(&mounts->lock);
 
     LIST_FOREACH(slot, &mounts->slots, next)
@@ -206,7 +200,7 @@ static void retry_lingering(struct mounts *mounts)
         if (!retry)
             return;
         retry->mounts = mounts;
-        strcpy(retry->volume, slot->entry.volume);
+        memcpy(retry->volume, slot->entry.volume, VOLUME_NAME_MAX);
         if (workers_run(mounts->retries, retry_volume, retry) < 0) {
             free(retry);
             return;
@@ -239,7 +233,7 @@ void *mounts_janitor_main(void *arg)
 
 static bool is_working(struct mounts *mounts)
 {
-    struct slot *slot;
+    struct slot *slot = NULL;
     WITH_LOCK(&mounts->lock);
 
     LIST_FOREACH(slot, &mounts->slots, next)

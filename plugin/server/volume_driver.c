@@ -107,22 +107,20 @@ static int remove_held(struct volume_driver *driver, struct slot *slot, const ch
     bool more = false;
     int r = mounts_check_unused(driver->mounts, slot, deadline, err);
 
-    if (r == 0)
-        r = cluster_link_get(driver->link, deadline, &cluster, err);
+    if (r < 0)
+        return r;
+    r = cluster_link_get(driver->link, deadline, &cluster, err);
     if (r < 0)
         return r;
     r = volume_remove(cluster, name, deadline, &more, err);
     cluster_link_put(driver->link, cluster, r);
-    if (r == -ENOENT) {
-        error_set(err, r, "no such volume: '%s'", name);
-        cache_drop(driver->cache, name);
-    } else if (r == 0) {
-        cache_drop(driver->cache, name);
-        mounts_forget(driver->mounts, slot);
-        if (more)
-            sweeper_wake(driver->sweeper);
-    }
-    return r;
+    if (r < 0 && r != -ENOENT)
+        return r;
+    cache_drop(driver->cache, name);
+    mounts_forget(driver->mounts, slot);
+    if (more)
+        sweeper_wake(driver->sweeper);
+    return r == 0 ? 0 : error_set(err, r, "no such volume: '%s'", name);
 }
 
 static void remove_volume(void *service, const struct json_request *request, int64_t deadline,
@@ -168,10 +166,13 @@ static void mount_volume(void *service, const struct json_request *request, int6
     struct mount_undo *undo = calloc(1, sizeof(*undo));
     char target[PATH_MAX];
     struct error err = {0};
-    int r = undo ? mounts_mount(driver->mounts, request->name, request->id, deadline, target, &err)
-                 : error_errno(&err, -ENOMEM, "cannot mount");
 
-    if (r < 0) {
+    if (!undo) {
+        error_errno(&err, -ENOMEM, "cannot mount volume '%s'", request->name);
+        fail(reply, "Mount", request->name, &err);
+        return;
+    }
+    if (mounts_mount(driver->mounts, request->name, request->id, deadline, target, &err) < 0) {
         free(undo);
         fail(reply, "Mount", request->name, &err);
         return;

@@ -24,7 +24,7 @@ struct workers {
     pthread_mutex_t lock; /* everything below; a leaf: nothing else is taken inside */
     pthread_cond_t work;  /* a job was queued, or the pool is ending */
     pthread_cond_t ended; /* a thread ended */
-    STAILQ_HEAD(, job) queue;
+    STAILQ_HEAD(job_queue, job) queue;
     size_t queued;
     size_t threads;
     size_t idle;

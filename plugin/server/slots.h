@@ -7,7 +7,8 @@
 #include "plugin/server/mounts.h"
 #include "plugin/server/workers.h"
 
-/* What mounts.c and mounts_recover.c share. */
+/* The table behind mounts.h: its rows, who may change them, and how one is attached and given back.
+ * mounts.c is what dockerd asks for, mounts_recover.c what is done unasked. */
 
 enum slot_state { SLOT_IDLE, SLOT_MOUNTED, SLOT_LINGERING };
 
@@ -29,7 +30,7 @@ struct mounts {
     pthread_t janitor;
     pthread_mutex_t lock; /* all below and the slots; a leaf, never held over a blocking call */
     pthread_cond_t changed;
-    LIST_HEAD(, slot) slots;
+    LIST_HEAD(slot_list, slot) slots;
     uint64_t epoch;
     bool stopping;
 
@@ -44,6 +45,11 @@ int slot_take(struct mounts *mounts, const char *volume, int64_t deadline, struc
               struct error *err);
 void slot_give(struct mounts *mounts, struct slot *slot);
 
+void slots_init_cond(pthread_cond_t *cond); /* on CLOCK_MONOTONIC */
+
+/* NULL when there is none. Called with the lock held. */
+struct slot *slot_find(struct mounts *mounts, const char *volume);
+
 /* A new slot for ENTRY, which is taken over, in STATE. Called with the lock held or before there
  * are threads. NULL when out of memory. */
 struct slot *slot_add(struct mounts *mounts, struct ledger_entry *entry, enum slot_state state);
@@ -52,6 +58,13 @@ struct slot *slot_add(struct mounts *mounts, struct ledger_entry *entry, enum sl
  * it lingering. */
 int slot_take_down(struct mounts *mounts, struct slot *slot, int patience_ms, int64_t deadline,
                    struct error *err);
+
+/* Attach and mount the volume of an owned slot, which is then mounted. */
+int slot_bring_up(struct mounts *mounts, struct slot *slot, int64_t deadline, struct error *err);
+
+/* Take over what attach_up and attach_down changed in a copy of the entry. */
+void slot_update(struct mounts *mounts, struct slot *slot, const struct ledger_entry *entry,
+                 enum slot_state state);
 
 /* Slots from the ledger files and from what is mounted and running. */
 int mounts_rebuild(struct mounts *mounts, struct error *err);
