@@ -16,7 +16,10 @@
  *   LATE       handler ended at last                -> undone, (freed)
  *
  * So dockerd always hears from us before it gives up, and never holds less than we think it does:
- * it sends no unmount for a mount whose answer it did not get. */
+ * it sends no unmount for a mount whose answer it did not get. One case cannot be told: a client
+ * that ends with our answer unread in its socket. Answers come seconds before dockerd's own
+ * deadline, so that takes a dockerd that dies just then; the next one takes its mount over by the
+ * ID (ledger.h), or its Remove gives it back. */
 
 struct calls;
 struct call;
