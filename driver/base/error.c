@@ -6,33 +6,31 @@
 #include <stdio.h>
 #include <string.h>
 
-int error_set(struct error *err, int code, const char *format, ...)
+void error_fill(struct error *err, int code, const char *format, ...)
 {
     va_list ap;
 
     if (!err)
-        return code;
+        return;
     err->code = code;
     va_start(ap, format);
     vsnprintf(err->text, sizeof(err->text), format, ap);
     va_end(ap);
-    return code;
 }
 
-int error_errno(struct error *err, int code, const char *format, ...)
+void error_fill_errno(struct error *err, int code, const char *format, ...)
 {
     va_list ap;
     size_t used;
 
     if (!err)
-        return code;
+        return;
     err->code = code;
     va_start(ap, format);
     vsnprintf(err->text, sizeof(err->text), format, ap);
     va_end(ap);
     used = strlen(err->text);
     snprintf(err->text + used, sizeof(err->text) - used, ": %s", error_words(code));
-    return code;
 }
 
 int error_wrap(struct error *err, const char *format, ...)

@@ -15,13 +15,27 @@ struct error {
     char text[ERROR_TEXT_MAX];
 };
 
-/* Set CODE (a negative errno) and the words; returns CODE, so `return error_set(...)` reads well.
- */
-int error_set(struct error *err, int code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* error_set(err, code, format, ...): set CODE (a negative errno) and the words. Its value is CODE,
+ * so `return error_set(...)` reads well. A macro, so that compilers and analyzers of the caller see
+ * that value. */
+#define error_set(err, code, ...)                                                                  \
+    ({                                                                                             \
+        int error_code_ = (code);                                                                  \
+        error_fill(err, error_code_, __VA_ARGS__);                                                 \
+        error_code_;                                                                               \
+    })
 
 /* As error_set, with ": <what the errno means>" added to the words. */
-int error_errno(struct error *err, int code, const char *format, ...)
+#define error_errno(err, code, ...)                                                                \
+    ({                                                                                             \
+        int error_code_ = (code);                                                                  \
+        error_fill_errno(err, error_code_, __VA_ARGS__);                                           \
+        error_code_;                                                                               \
+    })
+
+void error_fill(struct error *err, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void error_fill_errno(struct error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Put context in front of words already set: "<context>: <words>"; returns the code kept. */

@@ -36,7 +36,7 @@ struct watch {
     int fd; /* eventfd */
 
     pthread_mutex_t lock; /* events, count */
-    STAILQ_HEAD(, queued) events;
+    STAILQ_HEAD(event_list, queued) events;
     unsigned count;
     atomic_int error; /* negative errno once the watch broke */
 };

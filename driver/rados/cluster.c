@@ -15,9 +15,9 @@
  * deadline (op.h); this bound makes sure that an abandoned operation ends at all. */
 #define CONTROL_OP_TIMEOUT "30"
 
-/* Monitor commands (blocklist) of the data path have nobody to answer to but must not hang a
- * takeover for ever. */
-#define DATA_MON_TIMEOUT "30"
+/* Monitor commands (blocklist) have a bound on the data path too: a takeover must not hang for
+ * ever. */
+#define MON_TIMEOUT "30"
 
 struct cluster {
     enum cluster_kind kind;
@@ -39,7 +39,7 @@ static int configure(rados_t rados, enum cluster_kind kind, int64_t deadline, st
     } options[] = {
         {"client_mount_timeout", mount_timeout},
         {"rados_osd_op_timeout", kind == CLUSTER_CONTROL ? CONTROL_OP_TIMEOUT : "0"},
-        {"rados_mon_op_timeout", kind == CLUSTER_CONTROL ? CONTROL_OP_TIMEOUT : DATA_MON_TIMEOUT},
+        {"rados_mon_op_timeout", MON_TIMEOUT},
         /* What a client of a block device must not do: write files, perhaps on its own volume. */
         {"log_file", ""},
         {"admin_socket", ""},

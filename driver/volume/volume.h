@@ -53,7 +53,7 @@ static inline void cleanup_volume_factsp(struct volume_facts *facts)
 
 /* Make a volume. An existing one is success when every option asked for (options->given, labels)
  * is what the volume has, and -EEXIST with err naming the first different option and both values
- * otherwise. SCRATCH_DIR: a local directory for the sparse file that is formatted.
+ * otherwise. SCRATCH_DIR: a local directory for the sparse file in which xfs is made.
  * On failure there is no volume and no debris (or, when the cluster went away meanwhile, debris
  * that volume_sweep removes and nobody sees). */
 int volume_create(struct cluster *cluster, const char *name, const struct volume_options *options,

@@ -168,6 +168,8 @@ static void bad_wishes_leave_nothing(void **state)
     assert_int_equal(volume_create(cluster, "../x", &options, SCRATCH, soon(), &err), -EINVAL);
     volume_options_free(&options);
     options = small();
+    set(&options, "fs", "xfs");
+    set(&options, "size", "300M");
     assert_true(volume_create(cluster, name, &options, "/nonexistent", soon(), &err) < 0);
     assert_non_null(strstr(err.text, "/nonexistent"));
     assert_int_equal(volume_read(cluster, name, soon(), &facts, &err), -ENOENT);
