@@ -63,8 +63,8 @@ def files(plugin):
     return frozenset(found)
 
 
-def take(cluster, plugin, directories):
-    """What exists now. `directories`: where mounts count as ours."""
+def of_cluster(cluster):
+    """The part of a Snapshot that is in the cluster, as keyword arguments."""
     images = cluster.images()
     clients = set()
     for image in images:
@@ -72,16 +72,19 @@ def take(cluster, plugin, directories):
         clients.update((image, lock["locker"]) for lock in cluster.lockers(image))
     objects = {f"{pool}/{name}" for pool in (POOL, DATA_POOL)
                for name in cluster.objects(pool) - POOL_OBJECTS}
+    return {"objects": frozenset(objects), "images": frozenset(images),
+            "trash": frozenset(cluster.trash()), "clients": frozenset(clients)}
+
+
+def take(cluster, plugin, directories):
+    """What exists now. `directories`: where mounts count as ours."""
     return Snapshot(
         loops=frozenset(loop_devices().items()),
         mounts=mounts(directories),
         processes=frozenset((name, pid) for pid, name in proc.running_from(BUILD).items()),
         files=files(plugin),
-        objects=frozenset(objects),
-        images=frozenset(images),
-        trash=frozenset(cluster.trash()),
-        clients=frozenset(clients),
         fds=tuple(plugin.server_fds()),
+        **of_cluster(cluster),
     )
 
 
