@@ -190,6 +190,13 @@ static void answer_failed(struct blockd *blockd)
         blockd->phase = ENDED;
 }
 
+/* Will attaching fail for ever? The image belongs to another host now, or is gone. Anything else,
+ * such as a cluster that is away, is worth another try. */
+static bool is_final(int code)
+{
+    return code == -EBUSY || code == -ENOENT || code == -EOPNOTSUPP || code == -EPERM;
+}
+
 static void on_attach_end(struct blockd *blockd)
 {
     if (blockd->job_result == 0) {
@@ -201,6 +208,11 @@ static void on_attach_end(struct blockd *blockd)
     blockd->failure = blockd->job_err;
     blockd->phase = FAILED;
     log_error("volume '%s': cannot attach: %s", blockd->options.name, blockd->failure.text);
+    if (keeper_client_count(blockd->keeper) > 0 && is_final(blockd->failure.code)) {
+        log_error("volume '%s': its device is given up: all I/O to it fails from now on",
+                  blockd->options.name);
+        keeper_client_forget(blockd->keeper);
+    }
     /* With a predecessor's device waiting, being started again soon matters more than being heard.
      */
     blockd->failed_until =
@@ -265,6 +277,12 @@ static void look_after(struct blockd *blockd)
 {
     blockd->next_run = deadline_in_ms(VOLUME_RUN_MS);
     volume_run(blockd->volume);
+    if (volume_is_lost(blockd->volume)) {
+        log_error("volume '%s': cut off from the cluster for so long that another host's fence may "
+                  "lapse unheard: ending at once",
+                  blockd->options.name);
+        _exit(1);
+    }
     if (!blockd->fenced && volume_is_fenced(blockd->volume)) {
         blockd->fenced = true;
         log_error("volume '%s': another host took it over: all I/O to %s fails from now on",

@@ -13,10 +13,11 @@
 #include "image/ownership.h"
 #include "rados/cluster.h"
 
-/* The steps of attaching. A cluster that is up answers in milliseconds; fencing a dead predecessor
- * takes an osdmap or two. The server's patience is longer than the sum. */
+/* The steps of attaching. A cluster that is up answers in milliseconds; a dead holder of the lock
+ * is waited for until the cluster gives it up (its watch timeout). Their sum stays below the 25 s
+ * that the server waits, so that it hears why it failed. */
 #define CONNECT_MS (20 * INT64_C(1000))
-#define ACQUIRE_MS (30 * INT64_C(1000))
+#define ATTACH_MS  (22 * INT64_C(1000))
 
 /* How long a device may take to end. Nobody uses it any more by then. */
 #define DETACH_MS (10 * INT64_C(1000))
@@ -68,14 +69,14 @@ static int open_image(struct volume *volume, struct error *err)
         .namespace = options->namespace,
     };
     cleanup_image_header struct image_header header = {0};
+    int64_t deadline = deadline_in_ms(ATTACH_MS);
     int r =
         cluster_connect(&settings, CLUSTER_DATA, deadline_in_ms(CONNECT_MS), &volume->cluster, err);
 
     if (r < 0)
         return r;
     r = ownership_acquire(volume->cluster, options->image, options->host, options->token,
-                          options->watch_timeout_s, deadline_in_ms(ACQUIRE_MS), &header,
-                          &volume->ownership, err);
+                          options->watch_timeout_s, deadline, &header, &volume->ownership, err);
     if (r < 0)
         return r;
     r = image_io_open(volume->cluster, &header, &volume->io, err);
@@ -148,6 +149,11 @@ void volume_run(struct volume *volume)
 const char *volume_device(const struct volume *volume)
 {
     return volume->ops->device(volume->backend);
+}
+
+bool volume_is_lost(const struct volume *volume)
+{
+    return ownership_state(volume->ownership) == OWNERSHIP_LOST;
 }
 
 bool volume_is_fenced(const struct volume *volume)

@@ -30,6 +30,7 @@ int volume_fd(const struct volume *volume);
 void volume_run(struct volume *volume);
 
 const char *volume_device(const struct volume *volume); /* "/dev/loop3" */
+bool volume_is_lost(const struct volume *volume);       /* see OWNERSHIP_LOST: end at once */
 bool volume_is_fenced(const struct volume *volume);
 
 /* Fill in all of a BLOCKD_STATUS answer but the version and the process. */

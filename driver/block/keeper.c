@@ -216,7 +216,7 @@ static int take(struct keeper_client *client, int64_t deadline)
 {
     struct pollfd ready = {.fd = client->socket, .events = POLLIN};
     char name[KEEPER_NAME_MAX];
-    int fd;
+    int fd = -1;
     int r;
 
     r = poll(&ready, 1, deadline_left_ms(deadline));
@@ -254,6 +254,14 @@ int keeper_client_open(int socket, struct fd_keeper **ret, struct error *err)
     }
     *ret = &client->keeper;
     return 0;
+}
+
+void keeper_client_forget(struct fd_keeper *keeper)
+{
+    struct keeper_client *client = client_of(keeper);
+
+    for (unsigned i = 0; i < client->count; i++)
+        keeper->store(keeper, client->kept[i].name, -1);
 }
 
 void keeper_client_free(struct fd_keeper *keeper)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "image/names.h"
+#include "image/takeover.h"
 #include "image/watch.h"
 #include "rados/header_notify.h"
 #include "rados/op.h"
@@ -26,6 +28,15 @@
 /* Giving up ownership when the cluster is away: whoever comes next breaks the lock. */
 #define RELEASE_MS 10000
 
+/* Between two looks at a holder that is silent; each look takes a second by itself. Attempts are
+ * bounded by the deadline; the number only makes sure that a fault cannot spin. */
+#define SILENT_PAUSE_MS 200
+#define ATTEMPTS_MAX    1000
+
+/* Cut off from the cluster for so long, a client may have been fenced without ever hearing of it.
+ */
+#define LOST_S (FENCE_LIFE_S / 2)
+
 #define DESCRIPTION_PREFIX "docker-volume-rados"
 
 struct ownership {
@@ -35,6 +46,7 @@ struct ownership {
     char cookie[LOCK_COOKIE_MAX];
     unsigned watch_timeout_s;
     enum ownership_state state;
+    int64_t watched; /* when the watch was last known to be alive */
     struct watch *watch;
     uint64_t size;
 
@@ -117,64 +129,90 @@ static int try_lock(struct ownership *o, const char *description, int64_t deadli
     return r == -EEXIST ? 0 : r; /* ours already */
 }
 
-/* The holder is a predecessor of this very process, and dead: take away its power to write before
- * its lock, because writes of its last moments may still be on their way. */
-static int fence_predecessor(struct ownership *o, const struct lock_holder *holder,
-                             int64_t deadline, struct error *err)
+/* Who holds the lock: a dead predecessor of this process, which the caller has seen die, so that
+ * nothing needs to be waited for? */
+static bool is_predecessor(const struct lock_info *lock, const char *token)
 {
-    cleanup_encoder struct encoder in = {0};
-    rados_t rados = cluster_rados(o->cluster);
-    char address[LOCK_ADDRESS_MAX];
-    int r;
+    char theirs[128];
 
-    snprintf(address, sizeof(address), "%s", holder->address);
-    r = rados_blocklist_add(rados, address, 0);
+    description_get(lock->holder.description, "token", theirs, sizeof(theirs));
+    return token[0] && strcmp(theirs, token) == 0;
+}
+
+static int refuse(const struct lock_info *lock, enum holder_life life, struct error *err)
+{
+    static const char *const next_step[] = {
+        [HOLDER_ALIVE] = "it is alive: stop its container there, or 'radosvol takeover' the volume "
+                         "if that host is cut off from its users",
+        [HOLDER_SILENT] = "it does not answer, and the cluster has not given it up yet: try again "
+                          "in a moment",
+        [HOLDER_DEAD] = "it is gone, but others were faster to take over",
+        [HOLDER_FOREIGN] = "that lock was made by hand or by another program: see 'rbd lock ls', "
+                           "and remove it with 'rbd lock rm' once its purpose is served",
+    };
+    char holder[512];
+
+    ownership_describe(lock, holder, sizeof(holder));
+    return error_set(err, -EBUSY, "it is in use by %s; %s", holder, next_step[life]);
+}
+
+/* One attempt to get past the lock's holder. 0: try to lock again, perhaps after a pause
+ * (*ret_life is HOLDER_SILENT); or a negative errno. */
+static int displace_holder(struct ownership *o, const char *host, const char *token,
+                           int64_t deadline, struct lock_info *ret_lock, enum holder_life *ret_life,
+                           struct error *err)
+{
+    cleanup_image_header struct image_header header = {0};
+    int r = image_read_header(o->cluster, o->id, deadline, &header, err);
+    struct lock_info *lock = &header.lock;
+
     if (r < 0)
-        return error_errno(err, r, "cannot blocklist the dead client %" PRIu64 " at %s",
-                           holder->client_id, address);
-    r = rados_wait_for_latest_osdmap(rados);
-    if (r < 0)
-        return error_errno(err, r, "cannot wait for the OSD map that blocklists %s", address);
-    lock_encode_break(&in, RBD_LOCK_NAME, holder->client_id, holder->cookie);
-    r = op_call_write(cluster_io(o->cluster), o->object, "lock", "break_lock", &in, deadline);
-    if (r < 0 && r != -ENOENT)
-        return error_errno(err, r, "cannot break the lock of the dead client %" PRIu64,
-                           holder->client_id);
-    return 0;
+        return r;
+    *ret_lock = *lock;
+    *ret_life = HOLDER_DEAD;
+    if (lock->count == 0)
+        return 0;
+    if (is_predecessor(lock, token))
+        return takeover_fence(o->cluster, o->id, &lock->holder, deadline, err);
+    r = takeover_look(o->cluster, o->id, lock, deadline, ret_life, err);
+    if (r < 0 || *ret_life == HOLDER_SILENT)
+        return r;
+    if (*ret_life != HOLDER_DEAD)
+        return refuse(lock, *ret_life, err);
+    /* The look took time: break the lock only of the one that was looked for. break_lock names the
+     * holder, so if another client has locked since, nothing is broken. */
+    r = takeover_fence(o->cluster, o->id, &lock->holder, deadline, err);
+    if (r == 0)
+        r = takeover_record(o->cluster, o->id, lock, host, "it no longer watched its image",
+                            deadline, err);
+    return r;
 }
 
 static int acquire_lock(struct ownership *o, const char *host, const char *token, int64_t deadline,
                         struct error *err)
 {
+    const struct timespec pause = {.tv_nsec = SILENT_PAUSE_MS * NS_PER_MS};
     char description[LOCK_DESC_MAX];
+    enum holder_life life = HOLDER_DEAD;
+    struct lock_info lock = {0};
     int r;
 
     make_description(description, sizeof(description), host, token);
-    r = try_lock(o, description, deadline);
-    if (r == -EBUSY) {
-        cleanup_image_header struct image_header header = {0};
-        char text[512];
-
-        r = image_read_header(o->cluster, o->id, deadline, &header, err);
+    for (unsigned attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+        r = try_lock(o, description, deadline);
+        if (r == 0)
+            return 0;
+        if (r != -EBUSY)
+            return error_errno(err, r, "cannot lock %s", o->object);
+        if (deadline_left_ms(deadline) == 0)
+            break;
+        r = displace_holder(o, host, token, deadline, &lock, &life, err);
         if (r < 0)
             return r;
-        if (header.lock.count == 1) {
-            description_get(header.lock.holder.description, "token", text, sizeof(text));
-            if (token[0] && strcmp(text, token) == 0) {
-                r = fence_predecessor(o, &header.lock.holder, deadline, err);
-                if (r < 0)
-                    return r;
-            }
-        }
-        r = try_lock(o, description, deadline);
-        if (r == -EBUSY) {
-            ownership_describe(&header.lock, text, sizeof(text));
-            return error_set(err, r, "the image is in use by %s", text);
-        }
+        if (life == HOLDER_SILENT)
+            nanosleep(&pause, NULL);
     }
-    if (r < 0)
-        return error_errno(err, r, "cannot lock %s", o->object);
-    return 0;
+    return refuse(&lock, life, err);
 }
 
 static int release_lock(struct ownership *o, int64_t deadline)
@@ -232,6 +270,7 @@ static struct ownership *ownership_new(struct cluster *cluster, const char *id,
     o->cluster = cluster;
     o->watch_timeout_s = watch_timeout_s;
     o->state = OWNERSHIP_OWNED;
+    o->watched = clock_now();
     snprintf(o->id, sizeof(o->id), "%s", id);
     name_header(o->object, id);
     return o;
@@ -381,19 +420,23 @@ static void rewatch(struct ownership *o)
 void ownership_run(struct ownership *o)
 {
     struct watch_event *event;
+    int r;
 
     while ((event = watch_next(o->watch))) {
         serve_notify(o, event);
         free(event);
     }
-    if (o->state != OWNERSHIP_FENCED) {
-        int r = watch_check(o->watch);
-
-        if (r == -ESHUTDOWN)
-            fence(o);
-        else if (r < 0 || o->state == OWNERSHIP_UNWATCHED)
-            rewatch(o);
-    }
+    if (o->state == OWNERSHIP_FENCED || o->state == OWNERSHIP_LOST)
+        return;
+    r = watch_check(o->watch);
+    if (r == -ESHUTDOWN)
+        fence(o);
+    else if (r < 0 || o->state == OWNERSHIP_UNWATCHED)
+        rewatch(o);
+    if (o->state == OWNERSHIP_OWNED)
+        o->watched = clock_now();
+    else if (o->state == OWNERSHIP_UNWATCHED && clock_now() - o->watched > LOST_S * NS_PER_S)
+        o->state = OWNERSHIP_LOST;
 }
 
 void ownership_release(struct ownership *o)
@@ -402,7 +445,8 @@ void ownership_release(struct ownership *o)
 
     if (!o)
         return;
-    if (o->state != OWNERSHIP_FENCED && release_lock(o, deadline) == 0)
+    if (o->state != OWNERSHIP_FENCED && o->state != OWNERSHIP_LOST &&
+        release_lock(o, deadline) == 0)
         announce(o, NOTIFY_RELEASED_LOCK, deadline);
     watch_close(o->watch, deadline);
     free(o);

@@ -19,13 +19,19 @@
  *   unwatched  yes    no      yes      re-watch and set_cookie      -> owned
  *                                      blocklisted (-ESHUTDOWN)     -> fenced
  *                                      lock lost                    -> fenced
+ *                                      half the life of a fence     -> lost
  *   fenced     ?      no      never    ownership_release            -> (ended)
+ *   lost       ?      no      (yes)    the process must end at once
+ *
+ * Lost: another host may have fenced us and the fence may lapse before we hear of it. librados
+ * would then send what it still holds, so only the end of the process is safe.
  */
 
 enum ownership_state {
     OWNERSHIP_OWNED,
     OWNERSHIP_UNWATCHED,
     OWNERSHIP_FENCED,
+    OWNERSHIP_LOST,
 };
 
 struct ownership;
@@ -33,9 +39,11 @@ struct ownership;
 /* Watch image ID's header and take its exclusive lock; then read the header again into *ret_header
  * (the caller frees it). HOST and TOKEN go into the lock's description with the time, and other
  * hosts show them. A lock whose description carries the same non-empty TOKEN is a dead
- * predecessor's (the caller vouches that it is dead): it is fenced and its lock broken at once.
+ * predecessor's (the caller vouches that it is dead): it is fenced and its lock broken at once. Any
+ * other holder is left alone while it is alive, waited for while it is silent, and fenced when the
+ * cluster has given it up; that takeover is recorded in the image's metadata (takeover.h).
  * WATCH_TIMEOUT_S: seconds after which the cluster forgets a silent watcher.
- * 0; -EBUSY (held by another client: err names host, since when and the client); -ENOENT;
+ * 0; -EBUSY (held by another client: err names it and the next step); -ENOENT;
  * -ETIMEDOUT; -EPERM; -EOPNOTSUPP (image_check_writable); or what librados returned. */
 int ownership_acquire(struct cluster *cluster, const char *id, const char *host, const char *token,
                       unsigned watch_timeout_s, int64_t deadline, struct image_header *ret_header,

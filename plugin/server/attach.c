@@ -60,33 +60,14 @@ static int read_facts(const struct attach *attach, const char *volume, int64_t d
     return r;
 }
 
-static int refuse_holder(const struct volume_facts *facts, struct error *err)
-{
-    const struct lock_holder *holder = &facts->lock.holder;
-    char host[256];
-    char since[64];
-
-    ownership_parse_description(holder->description, host, sizeof(host), since, sizeof(since));
-    if (host[0] == '\0')
-        return error_set(err, -EBUSY,
-                         "volume '%s' is locked by client %llu at %s, which is not this plugin; "
-                         "see \"rbd lock ls\" and end it there first",
-                         facts->name, (unsigned long long)holder->client_id, holder->address);
-    return error_set(err, -EBUSY,
-                     "volume '%s' is mounted on %s since %s (client %llu); stop its container "
-                     "there first",
-                     facts->name, host, since, (unsigned long long)holder->client_id);
-}
-
-/* May this host attach the volume? A lock that carries our token was left by a blockd of ours that
- * was killed; the next one takes it over. Otherwise the token is made new. */
+/* May this host attach the volume, as far as can be said without asking its holder? (That is the
+ * blockd's business.) A lock that carries our token was left by a blockd of ours that was killed;
+ * the next one takes it over at once. Otherwise the token is made new. */
 static int check_free(const struct volume_facts *facts, char token[LEDGER_TOKEN_MAX],
                       struct error *err)
 {
     bool ours = token[0] != '\0' && strstr(facts->lock.holder.description, token);
 
-    if (facts->lock.count > 0 && !ours)
-        return refuse_holder(facts, err);
     if (facts->unwritable[0] != '\0')
         return error_set(err, -EOPNOTSUPP, "volume '%s' cannot be mounted for writing: %s",
                          facts->name, facts->unwritable);

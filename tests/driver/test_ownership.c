@@ -13,6 +13,7 @@
 #include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/ownership.h"
+#include "image/takeover.h"
 #include "rados/header_notify.h"
 #include "rados/op.h"
 
@@ -99,26 +100,6 @@ static void the_lock_looks_like_librbds(void **state)
     assert_int_equal(lock.count, 0);
 }
 
-static void a_second_owner_is_refused_by_name(void **state)
-{
-    struct fixture *f = *state;
-    struct ownership *o = acquire(f, "one");
-    struct ownership *second = NULL;
-    struct image_header header = {0};
-    struct error err;
-
-    assert_int_equal(ownership_acquire(f->control, f->header.id, "host-b", "two", 15, soon(),
-                                       &header, &second, &err),
-                     -EBUSY);
-    assert_non_null(strstr(err.text, "host-a since 20"));
-    ownership_release(o);
-    assert_ok(ownership_acquire(f->control, f->header.id, "host-b", "two", 15, soon(), &header,
-                                &second, &err),
-              err);
-    image_header_free(&header);
-    ownership_release(second);
-}
-
 /* Serve notifies until told to stop, as the main loop of a blockd does. */
 struct server {
     struct ownership *ownership;
@@ -136,6 +117,31 @@ static void *serve(void *arg)
         ownership_run(server->ownership);
     }
     return NULL;
+}
+
+static void a_second_owner_is_refused_by_name(void **state)
+{
+    struct fixture *f = *state;
+    struct server server = {.ownership = acquire(f, "one")};
+    struct ownership *second = NULL;
+    struct image_header header = {0};
+    pthread_t thread;
+    struct error err;
+
+    pthread_create(&thread, NULL, serve, &server);
+    assert_int_equal(ownership_acquire(f->control, f->header.id, "host-b", "two", 15, soon(),
+                                       &header, &second, &err),
+                     -EBUSY);
+    assert_non_null(strstr(err.text, "host-a since 20"));
+    assert_non_null(strstr(err.text, "it is alive"));
+    atomic_store(&server.stop, true);
+    pthread_join(thread, NULL);
+    ownership_release(server.ownership);
+    assert_ok(ownership_acquire(f->control, f->header.id, "host-b", "two", 15, soon(), &header,
+                                &second, &err),
+              err);
+    image_header_free(&header);
+    ownership_release(second);
 }
 
 static int32_t ask_owner(struct fixture *f, enum notify_op what)
@@ -244,67 +250,152 @@ static void a_broken_lock_is_never_written_again(void **state)
     image_io_close(io);
 }
 
-/* A process that owns the image, writes without end, and is killed. */
-static pid_t start_victim(struct fixture *f, const char *token)
+/* A process that owns the image and writes without end, until it is told to end by a signal. A
+ * program of its own, not a fork: a forked client's random address would be this process' next one,
+ * and fencing the one would fence the other. */
+static int victim_main(const char *id, const char *token, unsigned watch_timeout_s)
 {
+    struct cluster *cluster = live_connect(CLUSTER_DATA);
+    struct image_header header = {0};
+    struct ownership *o;
+    struct image_io *io;
+    char data[4096];
+
+    alarm(60);
+    memset(data, 'v', sizeof(data));
+    if (ownership_acquire(cluster, id, "host-v", token, watch_timeout_s, soon(), &header, &o,
+                          NULL) < 0 ||
+        image_io_open(cluster, &header, &io, NULL) < 0)
+        return 1;
+    ownership_attach_io(o, io);
+    if (write(STDOUT_FILENO, "x", 1) < 0)
+        return 3;
+    for (;;) {
+        ownership_run(o);
+        if (image_run(io, IMAGE_WRITE, 0, sizeof(data), data) < 0)
+            _exit(2); /* fenced */
+    }
+}
+
+static pid_t start_victim(struct fixture *f, const char *token, unsigned watch_timeout_s)
+{
+    char timeout[16];
     int ready[2];
     char byte;
     pid_t pid;
 
+    snprintf(timeout, sizeof(timeout), "%u", watch_timeout_s);
     assert_int_equal(pipe(ready), 0);
     pid = fork();
     if (pid == 0) {
-        struct cluster *cluster = live_connect(CLUSTER_DATA);
-        struct image_header header = {0};
-        struct ownership *o;
-        struct image_io *io;
-        char data[4096];
-
-        alarm(60);
-        memset(data, 'v', sizeof(data));
-        if (ownership_acquire(cluster, f->header.id, "host-a", token, 15, soon(), &header, &o,
-                              NULL) < 0 ||
-            image_io_open(cluster, &header, &io, NULL) < 0)
-            _exit(1);
-        for (;;) {
-            if (image_run(io, IMAGE_WRITE, 0, sizeof(data), data) < 0)
-                _exit(2);
-            if (write(ready[1], "x", 1) < 0)
-                _exit(3);
-        }
+        dup2(ready[1], STDOUT_FILENO);
+        execl("/proc/self/exe", "victim", f->header.id, token, timeout, (char *)NULL);
+        _exit(127);
     }
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
-    /* keep the read end open: the victim must not die of SIGPIPE */
+    close(ready[0]);
     return pid;
+}
+
+static bool has_record(struct fixture *f)
+{
+    struct image_header header = {0};
+    struct error err;
+    bool found = false;
+
+    assert_ok(image_read_header(f->control, f->header.id, soon(), &header, &err), err);
+    for (size_t i = 0; i < header.metadata.count; i++) {
+        if (strncmp(header.metadata.items[i].key, TAKEOVER_KEY, strlen(TAKEOVER_KEY)) == 0)
+            found = strstr(header.metadata.items[i].value, "host-v since") != NULL;
+    }
+    image_header_free(&header);
+    return found;
 }
 
 static void a_dead_predecessor_is_fenced_at_once(void **state)
 {
     struct fixture *f = *state;
+    pid_t pid = start_victim(f, "same-token", 30);
     struct ownership *o;
-    struct image_header header = {0};
-    struct error err;
     struct lock_info lock;
-    pid_t pid;
     int64_t begin;
 
-    signal(SIGPIPE, SIG_IGN);
-    pid = start_victim(f, "same-token");
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     lock = lock_of(f);
     assert_int_equal(lock.count, 1); /* it died with its lock */
-
-    assert_int_equal(ownership_acquire(f->control, f->header.id, "host-b", "another-token", 15,
-                                       soon(), &header, &o, &err),
-                     -EBUSY);
     begin = clock_now();
     o = acquire(f, "same-token");
-    assert_true(clock_now() - begin < 12 * NS_PER_S); /* not after the watch's 15 s */
+    assert_true(clock_now() - begin < 25 * NS_PER_S); /* not after the watch's 30 s */
     assert_int_equal(lock_of(f).holder.client_id, cluster_client_id(f->data));
     assert_int_not_equal(lock.holder.client_id, cluster_client_id(f->data));
+    assert_false(has_record(f));
     ownership_release(o);
+}
+
+static void a_dead_owner_is_taken_over_when_its_watch_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    pid_t pid = start_victim(f, "theirs", 5);
+    struct ownership *o;
+
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    o = acquire(f, "ours");
+    assert_int_equal(lock_of(f).holder.client_id, cluster_client_id(f->data));
+    assert_true(has_record(f));
+    ownership_release(o);
+}
+
+static void an_owner_that_hangs_is_fenced_and_never_writes_again(void **state)
+{
+    struct fixture *f = *state;
+    pid_t pid = start_victim(f, "theirs", 5);
+    struct ownership *o;
+    struct image_io *io;
+    char data[4096];
+    int status;
+    struct error err;
+
+    kill(pid, SIGSTOP);
+    o = acquire(f, "ours");
+    assert_true(has_record(f));
+    assert_ok(image_io_open(f->data, &f->header, &io, &err), err);
+    memset(data, 'n', sizeof(data));
+    assert_int_equal(image_run(io, IMAGE_WRITE, 0, sizeof(data), data), 0);
+    kill(pid, SIGCONT);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 2); /* its write failed */
+    assert_int_equal(image_run(io, IMAGE_READ, 0, sizeof(data), data), 0);
+    for (size_t i = 0; i < sizeof(data); i++)
+        assert_int_equal(data[i], 'n');
+    ownership_release(o);
+    image_io_close(io);
+}
+
+static void a_lock_made_by_hand_is_respected(void **state)
+{
+    struct fixture *f = *state;
+    struct encoder in = {0};
+    struct image_header header = {0};
+    struct ownership *o;
+    char object[OBJECT_NAME_MAX];
+    struct error err;
+
+    name_header(object, f->header.id);
+    lock_encode_lock(&in, RBD_LOCK_NAME, LOCK_EXCLUSIVE, "maintenance", "", "", 0);
+    assert_int_equal(op_call_write(cluster_io(f->control), object, "lock", "lock", &in, soon()), 0);
+    encoder_free(&in);
+    assert_int_equal(
+        ownership_acquire(f->data, f->header.id, "host-a", "", 15, soon(), &header, &o, &err),
+        -EBUSY);
+    assert_non_null(strstr(err.text, "made by hand"));
+    lock_encode_unlock(&in, RBD_LOCK_NAME, "maintenance");
+    assert_int_equal(op_call_write(cluster_io(f->control), object, "lock", "unlock", &in, soon()),
+                     0);
+    encoder_free(&in);
 }
 
 static void descriptions_are_read_back(void **state)
@@ -330,7 +421,7 @@ static void descriptions_are_read_back(void **state)
     assert_string_equal(text, "client 7 at 10.0.0.1:0/5");
 }
 
-int main(void)
+int main(int argc, char *argv[])
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_lock_looks_like_librbds, setup, teardown),
@@ -339,8 +430,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_owner_follows_the_header, setup, teardown),
         cmocka_unit_test_setup_teardown(a_broken_lock_is_never_written_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_predecessor_is_fenced_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dead_owner_is_taken_over_when_its_watch_is_gone, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_owner_that_hangs_is_fenced_and_never_writes_again, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_lock_made_by_hand_is_respected, setup, teardown),
         cmocka_unit_test(descriptions_are_read_back),
     };
 
+    if (argc == 4 && strcmp(argv[0], "victim") == 0)
+        return victim_main(argv[1], argv[2], (unsigned)atoi(argv[3]));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

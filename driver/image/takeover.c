@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/takeover.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "image/names.h"
+#include "image/ownership.h"
+#include "rados/header_notify.h"
+#include "rados/op.h"
+
+/* A living watcher answers in milliseconds. The cluster counts in whole seconds. */
+#define LOOK_MS 1000
+
+#define COOKIE_PREFIX "auto "
+
+/* The watch handle that a lock's cookie names. */
+static int cookie_handle(const char *cookie, uint64_t *ret)
+{
+    char rest;
+
+    if (strncmp(cookie, COOKIE_PREFIX, strlen(COOKIE_PREFIX)) != 0)
+        return -EINVAL;
+    return sscanf(cookie + strlen(COOKIE_PREFIX), "%" SCNu64 "%c", ret, &rest) == 1 ? 0 : -EINVAL;
+}
+
+static bool among(const struct notify_peer *peers, size_t count, uint64_t client_id,
+                  uint64_t handle)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (peers[i].client_id == client_id && peers[i].handle == handle)
+            return true;
+    }
+    return false;
+}
+
+int takeover_look(struct cluster *cluster, const char *id, const struct lock_info *lock,
+                  int64_t deadline, enum holder_life *ret, struct error *err)
+{
+    cleanup_encoder struct encoder payload = {0};
+    cleanup_encoder struct encoder bytes = {0};
+    struct notify_answer answer = {0};
+    char object[OBJECT_NAME_MAX];
+    uint64_t handle;
+    uint64_t client = lock->holder.client_id;
+    int r;
+
+    if (lock->type != LOCK_EXCLUSIVE || strcmp(lock->tag, RBD_LOCK_TAG) != 0 ||
+        cookie_handle(lock->holder.cookie, &handle) < 0) {
+        *ret = HOLDER_FOREIGN;
+        return 0;
+    }
+    name_header(object, id);
+    notify_encode_header_update(&payload);
+    r = op_notify(cluster_io(cluster), object, &payload, LOOK_MS, &bytes, deadline);
+    if (bytes.len > 0)
+        r = notify_decode_answer(decoder_of(bytes.data, bytes.len), &answer);
+    if (r < 0)
+        return error_errno(err, r, "cannot find out whether client %" PRIu64 " is alive", client);
+    if (among(answer.acks, answer.ack_count, client, handle))
+        *ret = HOLDER_ALIVE;
+    else if (among(answer.timeouts, answer.timeout_count, client, handle))
+        *ret = HOLDER_SILENT;
+    else
+        *ret = HOLDER_DEAD;
+    notify_answer_free(&answer);
+    return 0;
+}
+
+int takeover_fence(struct cluster *cluster, const char *id, const struct lock_holder *holder,
+                   int64_t deadline, struct error *err)
+{
+    cleanup_encoder struct encoder in = {0};
+    char address[LOCK_ADDRESS_MAX];
+    char object[OBJECT_NAME_MAX];
+    int r;
+
+    if (holder->address[0] == '\0')
+        return error_set(err, -EINVAL,
+                         "the lock of client %" PRIu64 " carries no address, so its holder cannot "
+                         "be fenced: find and stop it, then break the lock with 'rbd lock rm'",
+                         holder->client_id);
+    snprintf(address, sizeof(address), "%s", holder->address);
+    r = rados_blocklist_add(cluster_rados(cluster), address, FENCE_LIFE_S);
+    if (r < 0)
+        return error_errno(err, r, "cannot blocklist client %" PRIu64 " at %s", holder->client_id,
+                           address);
+    r = rados_wait_for_latest_osdmap(cluster_rados(cluster));
+    if (r < 0)
+        return error_errno(err, r, "cannot wait for the OSD map that blocklists %s", address);
+    name_header(object, id);
+    lock_encode_break(&in, RBD_LOCK_NAME, holder->client_id, holder->cookie);
+    r = op_call_write(cluster_io(cluster), object, "lock", "break_lock", &in, deadline);
+    if (r < 0 && r != -ENOENT)
+        return error_errno(err, r, "cannot break the lock of client %" PRIu64, holder->client_id);
+    return 0;
+}
+
+int takeover_record(struct cluster *cluster, const char *id, const struct lock_info *lock,
+                    const char *new_host, const char *why, int64_t deadline, struct error *err)
+{
+    char key[sizeof(TAKEOVER_KEY) + 32];
+    char value[1024];
+    char from[512];
+    time_t now = time(NULL);
+    struct tm tm;
+
+    strftime(key, sizeof(key), TAKEOVER_KEY "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    ownership_describe(lock, from, sizeof(from));
+    snprintf(value, sizeof(value), "%s took over from %s: %s", new_host, from, why);
+    return image_set_metadata(cluster, id, key, value, deadline, err);
+}

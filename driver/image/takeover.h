@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/image.h"
+#include "rados/cluster.h"
+
+/* What becomes of a lock whose holder may be dead: find out, without asking a living holder for
+ * anything, and make a dead one harmless.
+ *
+ * Only the cluster can take the power to write away, by refusing everything that comes from one
+ * client instance (the blocklist). A dead host may still have writes under way in the network or in
+ * an OSD's queue, and a host that was only cut off will send its writes when it comes back. So the
+ * order is: blocklist, wait until the OSDs will know, and only then break the lock. */
+
+/* How long the blocklist remembers an instance. A client that was cut off for half as long ends
+ * itself (ownership.h), so that its last writes cannot arrive after that. */
+#define FENCE_LIFE_S 86400
+
+enum holder_life {
+    HOLDER_ALIVE,  /* it watches the header and answered */
+    HOLDER_SILENT, /* it is registered as a watcher and does not answer: dead or cut off, but the
+                    * cluster has not given it up yet */
+    HOLDER_DEAD,   /* it does not watch any more */
+    HOLDER_FOREIGN /* not the lock of librbd, krbd or ours: made by hand; nobody can tell */
+};
+
+/* Is the holder of LOCK (count > 0) alive? Asks all watchers of image ID with a header update,
+ * which every client may ignore. 0, -ETIMEDOUT, or what librados returned. Takes about a second
+ * when a watcher is silent. */
+int takeover_look(struct cluster *cluster, const char *id, const struct lock_info *lock,
+                  int64_t deadline, enum holder_life *ret, struct error *err);
+
+/* Blocklist the client instance that HOLDER names, wait for the OSD map that says so, and break its
+ * lock. Nothing else of that host is touched. Whether the holder is dead is the caller's business.
+ * 0; -EPERM (the caps lack "profile rbd"); or another errno, then the lock is as it was. */
+int takeover_fence(struct cluster *cluster, const char *id, const struct lock_holder *holder,
+                   int64_t deadline, struct error *err);
+
+/* Leave a record in the image's metadata: who took it from whom, when and why. */
+#define TAKEOVER_KEY "docker-volume-rados.takeover." /* + RFC 3339 time */
+int takeover_record(struct cluster *cluster, const char *id, const struct lock_info *lock,
+                    const char *new_host, const char *why, int64_t deadline, struct error *err);
