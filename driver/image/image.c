@@ -54,7 +54,7 @@ static const char *feature_name(uint64_t feature)
     return "unknown";
 }
 
-int image_check_writable(const struct image_header *header, struct error *err)
+int image_check_understood(const struct image_header *header, struct error *err)
 {
     uint64_t unknown = header->features & ~WRITABLE_FEATURES;
 
@@ -66,10 +66,6 @@ int image_check_writable(const struct image_header *header, struct error *err)
                          "write: take it away with 'rbd feature disable' if it is not needed",
                          feature_name(first), (unsigned long long)first);
     }
-    if (!(header->features & RBD_FEATURE_EXCLUSIVE_LOCK))
-        return error_set(err, -EOPNOTSUPP,
-                         "the image lacks the feature 'exclusive-lock', without which other "
-                         "clients do not respect its owner: add it with 'rbd feature enable'");
     if (header->parent.pool_id >= 0)
         return error_set(err, -EOPNOTSUPP,
                          "the image is a clone that still needs its parent image %s: make it whole "
@@ -81,6 +77,15 @@ int image_check_writable(const struct image_header *header, struct error *err)
                          "which this driver does not do",
                          (unsigned long long)header->stripe_count);
     return 0;
+}
+
+int image_check_writable(const struct image_header *header, struct error *err)
+{
+    if (!(header->features & RBD_FEATURE_EXCLUSIVE_LOCK))
+        return error_set(err, -EOPNOTSUPP,
+                         "the image lacks the feature 'exclusive-lock', without which other "
+                         "clients do not respect its owner: add it with 'rbd feature enable'");
+    return image_check_understood(header, err);
 }
 
 int image_find(struct cluster *cluster, const char *name, int64_t deadline,

@@ -53,6 +53,10 @@ const char *image_header_metadata(const struct image_header *header, const char 
  * invalid before it writes. */
 int image_check_writable(const struct image_header *header, struct error *err);
 
+/* Why we do not know all of an image's parts, so can neither write nor remove it: 0 when we do, or
+ * -EOPNOTSUPP with err. */
+int image_check_understood(const struct image_header *header, struct error *err);
+
 /* The id of image NAME. 0, -ENOENT (no such image), -ETIMEDOUT, or another errno. */
 int image_find(struct cluster *cluster, const char *name, int64_t deadline,
                char ret_id[IMAGE_ID_MAX], struct error *err);

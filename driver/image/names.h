@@ -23,3 +23,8 @@ static inline void name_header(char object[OBJECT_NAME_MAX], const char *id)
 {
     snprintf(object, OBJECT_NAME_MAX, "rbd_header.%s", id);
 }
+
+static inline void name_object_map(char object[OBJECT_NAME_MAX], const char *id)
+{
+    snprintf(object, OBJECT_NAME_MAX, "rbd_object_map.%s", id);
+}

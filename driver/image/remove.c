@@ -11,6 +11,7 @@
 #include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/ownership.h"
+#include "image/takeover.h"
 #include "image/trash.h"
 #include "rados/header_notify.h"
 #include "rados/op.h"
@@ -138,32 +139,53 @@ static int take_name(struct cluster *cluster, const char *name, const char *id, 
     return r;
 }
 
+/* The image is locked: by a living client, who is named, or by a dead one, who is fenced. */
+static int displace_dead(struct cluster *cluster, const char *name, const char *id,
+                         int64_t deadline, struct error *err)
+{
+    cleanup_image_header struct image_header header = {0};
+    enum holder_life life;
+    char holder[256];
+    int r = image_read_header(cluster, id, deadline, &header, err);
+
+    if (r < 0 || header.lock.count == 0)
+        return r;
+    r = takeover_look(cluster, id, &header.lock, deadline, &life, err);
+    if (r == 0 && life == HOLDER_DEAD)
+        return takeover_fence(cluster, id, &header.lock.holder, deadline, err);
+    if (r < 0)
+        return r;
+    ownership_describe(&header.lock, holder, sizeof(holder));
+    return error_set(err, -EBUSY, "image '%s' is in use by %s%s", name, holder,
+                     life == HOLDER_SILENT ? ", who does not answer; try again in a moment" : "");
+}
+
 int image_unpublish(struct cluster *cluster, const char *name, const char *id, const char *mark,
                     int64_t deadline, struct error *err)
 {
     cleanup_image_header struct image_header header = {0};
     char object[OBJECT_NAME_MAX];
-    char holder[256];
     int r;
 
     deadline = bounded(deadline);
     name_header(object, id);
     r = lock_for_removal(cluster, object, mark, deadline);
-    if (r < 0 && r != -EBUSY)
-        return error_errno(err, r, "cannot lock image '%s' for removal", name);
     if (r == -EBUSY) {
-        r = image_read_header(cluster, id, deadline, &header, err);
+        r = displace_dead(cluster, name, id, deadline, err);
         if (r < 0)
             return r;
-        ownership_describe(&header.lock, holder, sizeof(holder));
-        return error_set(err, -EBUSY, "image '%s' is in use by %s", name, holder);
+        r = lock_for_removal(cluster, object, mark, deadline);
     }
+    if (r < 0)
+        return error_errno(err, r, "cannot lock image '%s' for removal", name);
 
     r = image_read_header(cluster, id, deadline, &header, err);
     if (r == 0 && header.snapc.count > 0)
         r = error_set(err, -ENOTEMPTY,
                       "image '%s' has %zu snapshot(s): remove them first with 'rbd snap purge'",
                       name, header.snapc.count);
+    if (r == 0 && image_check_understood(&header, err) < 0)
+        r = error_wrap(err, "image '%s' has parts that only 'rbd rm' knows how to remove", name);
     if (r == 0)
         r = check_unwatched(cluster, name, object, deadline, err);
     if (r == 0) {
@@ -215,6 +237,18 @@ static int delete_data(struct cluster *cluster, const struct image_header *heade
     return r;
 }
 
+/* Images of other clients may have one; the maps of snapshots went with their snapshots. */
+static int delete_object_map(struct cluster *cluster, const struct image_header *header,
+                             int64_t deadline)
+{
+    char object[OBJECT_NAME_MAX];
+
+    if (!(header->features & RBD_FEATURE_OBJECT_MAP))
+        return 0;
+    name_object_map(object, header->id);
+    return remove_object(cluster_io(cluster), object, deadline);
+}
+
 int image_delete(struct cluster *cluster, const char *id, int64_t deadline, struct error *err)
 {
     cleanup_image_header struct image_header header = {0};
@@ -230,6 +264,8 @@ int image_delete(struct cluster *cluster, const char *id, int64_t deadline, stru
         r = error_set(err, -EBUSY, "image %s is in use", id);
     if (r == 0)
         r = delete_data(cluster, &header, deadline, err);
+    if (r == 0)
+        r = delete_object_map(cluster, &header, deadline);
     if (r == 0)
         r = remove_object(cluster_io(cluster), object, deadline);
     if (r == 0 || r == -ENOENT) /* the header goes last, so without it there is no data either */

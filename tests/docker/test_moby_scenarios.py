@@ -2,6 +2,7 @@
 """The scenarios with which moby tests external volume drivers
 (integration-cli/docker_cli_external_volume_driver_test.go), on a real dockerd and this driver."""
 
+import os
 import re
 import secrets
 import socket
@@ -102,7 +103,7 @@ def test_bind_external_volume(docker, plugin):
 def test_list(docker, plugin):
     for name in ("one", "two", "three"):
         docker.docker("volume", "create", "-d", plugin.driver, "-o", "size=1G", name)
-    lines = docker.docker("volume", "ls").stdout.splitlines()[1:]
+    lines = docker.docker("volume", "ls", "-f", f"driver={plugin.driver}").stdout.splitlines()[1:]
     assert sorted(line.split() for line in lines) == sorted(
         [plugin.driver, name] for name in ("one", "two", "three"))
 
@@ -112,7 +113,7 @@ def test_list_shows_volumes_made_elsewhere(docker, plugin, volumes):
     volumes.create("elsewhere")
     # Docker looks a driver up on its first use; listing then asks it.
     docker.docker("volume", "create", "-d", plugin.driver, "-o", "size=1G", "here")
-    assert docker.volumes() == ["elsewhere", "here"]
+    assert docker.volumes("-f", f"driver={plugin.driver}") == ["elsewhere", "here"]
 
 
 def test_get(docker, plugin):
@@ -145,8 +146,8 @@ def test_path_calls(docker, plugin):
     container = docker.start_container("-v", "where:/data", "busybox", "sleep", "600")
     path = plugin.path("where")
     assert path.startswith("/")
-    assert docker.inspect(container)["Mounts"][0]["Source"] == path
     docker.exec(container, "touch", "/data/file")
+    assert os.listdir(path) == ["file"]
     assert docker.inspect_volume("where")["Mountpoint"] == path
 
 
@@ -193,13 +194,14 @@ def test_a_failed_mount_gets_no_unmount_and_leaves_nothing(docker, recorder, plu
 
 
 def test_docker_cp_is_a_mount_of_its_own(docker, recorder, plugin, tmp_path):
-    """docker cp mounts and unmounts under the container's ID; the container's own mount stays."""
+    """docker cp mounts and unmounts under the container's ID, perhaps more than once; the container's
+    own mount stays."""
     (tmp_path / "file").write_text("copied\n")
     docker.docker("volume", "create", "-d", recorder.driver, "-o", "size=1G", "copied")
     container = docker.start_container("-v", "copied:/data", "busybox", "sleep", "600")
-    before = recorder.count("Unmount")
+    mounts, unmounts = recorder.count("Mount"), recorder.count("Unmount")
     docker.docker("cp", tmp_path / "file", f"{container}:/data/")
-    assert recorder.count("Unmount") == before + 1
+    assert recorder.count("Unmount") - unmounts == recorder.count("Mount") - mounts >= 1
     assert plugin.mounted("copied")
     assert docker.exec(container, "cat", "/data/file") == "copied\n"
     docker.docker("rm", "-f", container)

@@ -191,7 +191,8 @@ def foreign(cluster, fs, tmp_path, request):
     return make
 
 
-@pytest.mark.parametrize("features", [None, "layering,exclusive-lock", "layering"])
+@pytest.mark.parametrize("features", [None, "layering,exclusive-lock"],
+                         ids=["default", "layering,exclusive-lock"])
 def test_an_image_of_stock_tools_is_a_volume(docker, plugin, volumes, cluster, foreign, features):
     written = foreign(*(["--image-feature", features] if features else []))
     assert plugin.list() == ["foreign"]
@@ -203,11 +204,20 @@ def test_an_image_of_stock_tools_is_a_volume(docker, plugin, volumes, cluster, f
     assert docker.run("-v", "foreign:/data", "busybox", "sh", "-c", script).strip() == "4096"
 
 
-@pytest.mark.parametrize("mkfs", [(), ("small",)], ids=["default", "small-blocks"])
-def test_an_image_with_small_blocks_mounts(volumes, foreign, fs, mkfs):
+def test_an_image_without_exclusive_lock_is_read_by_nobody_unawares(volumes, cluster, plugin,
+                                                                    foreign):
+    """Nothing would keep other clients away from it: refused, with the command that helps."""
+    written = foreign("--image-feature", "layering")
+    with pytest.raises(PluginError, match="exclusive-lock.*rbd feature enable"):
+        plugin.mount("foreign", mount_id())
+    cluster.rbd("feature", "enable", "foreign", "exclusive-lock")
+    path, _ = volumes.mount("foreign")
+    assert digests(path) == written
+
+
+def test_an_image_with_small_blocks_mounts(volumes, foreign, fs):
     """ext4 with 1 KiB blocks, xfs with 512-byte sectors: the device must have small blocks too."""
-    options = {"ext4": ("-b", "1024"), "xfs": ("-s", "size=512")}[fs] if mkfs else ()
-    written = foreign(mkfs=options)
+    written = foreign(mkfs={"ext4": ("-b", "1024"), "xfs": ("-s", "size=512")}[fs])
     path, _ = volumes.mount("foreign")
     assert digests(path) == written
     (path / "more").write_bytes(os.urandom(1 << 20))
@@ -259,3 +269,42 @@ def test_create_over_an_image_of_stock_tools(volumes, cluster, plugin):
     with pytest.raises(PluginError, match="size"):
         plugin.create("theirs", size="2G")
     assert cluster.rbd_json("info", "theirs")["size"] == 1 << 30
+
+
+@pytest.fixture
+def special(cluster):
+    """Make an image called "special" with commands of rbd; they are undone at the end."""
+    undo = []
+
+    def make(commands, undoing):
+        undo.extend(undoing)
+        for command in commands:
+            cluster.rbd(*command.split())
+
+    yield make
+    for command in undo:
+        cluster.rbd(*command.split())
+
+
+SPECIAL = {
+    "journaling": (["create --size 1G --image-feature exclusive-lock,journaling special"],
+                   ["rm special"]),
+    "striping": (["create --size 1G --stripe-unit 65536 --stripe-count 4 special"],
+                 ["rm special"]),
+    "clone": (["create --size 1G parent", "snap create parent@snap", "snap protect parent@snap",
+               f"clone {POOL}/parent@snap {POOL}/special"],
+              ["rm special", "snap unprotect parent@snap", "snap purge parent"]),
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_not_understood_is_neither_written_nor_removed(volumes, plugin, cluster, special,
+                                                               kind):
+    special(*SPECIAL[kind])
+    before = cluster.objects()
+    with pytest.raises(PluginError, match="special"):
+        plugin.mount("special", mount_id())
+    with pytest.raises(PluginError, match="rbd rm"):
+        plugin.remove("special")
+    assert cluster.objects() == before
+    assert "special" in plugin.list()
