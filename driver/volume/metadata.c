@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "image/takeover.h"
 
 static int pairs_add(struct rbd_pairs *pairs, const char *key, const char *value)
 {
@@ -94,15 +95,17 @@ static uint64_t used_fact(const struct image_header *header)
     return errno == 0 && *end == '\0' ? used : UINT64_MAX;
 }
 
-static int copy_labels(const struct image_header *header, struct rbd_pairs *labels)
+/* The metadata whose keys begin with PREFIX, without it. */
+static int copy_pairs(const struct image_header *header, const char *prefix,
+                      struct rbd_pairs *pairs)
 {
     int r = 0;
 
     for (size_t i = 0; i < header->metadata.count && r == 0; i++) {
         const struct rbd_pair *pair = &header->metadata.items[i];
 
-        if (strncmp(pair->key, META_LABEL, strlen(META_LABEL)) == 0)
-            r = pairs_add(labels, pair->key + strlen(META_LABEL), pair->value);
+        if (strncmp(pair->key, prefix, strlen(prefix)) == 0)
+            r = pairs_add(pairs, pair->key + strlen(prefix), pair->value);
     }
     return r;
 }
@@ -136,7 +139,9 @@ int metadata_to_facts(const struct image_header *header, const char *name, struc
     facts.protect = strcmp(text, "true") == 0;
     if (image_check_writable(header, &why) < 0)
         snprintf(facts.unwritable, sizeof(facts.unwritable), "%.255s", why.text);
-    r = copy_labels(header, &facts.labels);
+    r = copy_pairs(header, META_LABEL, &facts.labels);
+    if (r == 0)
+        r = copy_pairs(header, TAKEOVER_KEY, &facts.takeovers);
     if (r < 0) {
         volume_facts_free(&facts);
         return r;

@@ -19,6 +19,7 @@
 void volume_facts_free(struct volume_facts *facts)
 {
     rbd_pairs_free(&facts->labels);
+    rbd_pairs_free(&facts->takeovers);
     *facts = (struct volume_facts){0};
 }
 

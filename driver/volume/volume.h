@@ -39,9 +39,10 @@ struct volume_facts {
     char data_pool[POOL_NAME_MAX];
     char uid[12], gid[12], mode[8]; /* as asked for at creation; "" when unknown */
     struct timespec created;
-    struct rbd_pairs labels; /* volume_facts_free */
-    struct lock_info lock;   /* holder: count > 0 */
-    char unwritable[256];    /* why it cannot be mounted for writing; "" when it can */
+    struct rbd_pairs labels;    /* volume_facts_free */
+    struct rbd_pairs takeovers; /* when (RFC 3339) and what happened; see image/takeover.h */
+    struct lock_info lock;      /* holder: count > 0 */
+    char unwritable[256];       /* why it cannot be mounted for writing; "" when it can */
 };
 void volume_facts_free(struct volume_facts *facts);
 

@@ -50,17 +50,17 @@ static json_t *options_of(const struct volume_facts *facts)
     return NULL;
 }
 
-static json_t *labels_of(const struct volume_facts *facts)
+static json_t *object_of(const struct rbd_pairs *pairs)
 {
-    json_t *labels = json_object();
+    json_t *object = json_object();
 
-    for (size_t i = 0; labels && i < facts->labels.count; i++) {
-        const struct rbd_pair *label = &facts->labels.items[i];
+    for (size_t i = 0; object && i < pairs->count; i++) {
+        const struct rbd_pair *pair = &pairs->items[i];
 
         /* Somebody's rbd tool may have made a key that is no text; it is left out. */
-        json_object_set_new(labels, label->key, reply_text(label->value));
+        json_object_set_new(object, pair->key, reply_text(pair->value));
     }
-    return labels;
+    return object;
 }
 
 static json_t *holder_of(const struct lock_info *lock)
@@ -101,7 +101,9 @@ json_t *status_of_facts(const struct volume_facts *facts)
     bad |= json_object_set_new(status, "snapshots", json_integer(facts->snapshot_count));
     bad |= add_text(status, "health", facts->unwritable[0] != '\0' ? facts->unwritable : "ok");
     bad |= json_object_set_new(status, "options", options_of(facts));
-    bad |= json_object_set_new(status, "labels", labels_of(facts));
+    bad |= json_object_set_new(status, "labels", object_of(&facts->labels));
+    if (facts->takeovers.count > 0)
+        bad |= json_object_set_new(status, "takeovers", object_of(&facts->takeovers));
     bad |= add_text(status, "image", facts->id);
     if (bad == 0)
         return status;

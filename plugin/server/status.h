@@ -16,7 +16,7 @@ json_t *status_of_facts(const struct volume_facts *facts);
 int status_add_host(json_t *status, const struct mounts_view *view,
                     const struct blockd_reply *blockd);
 
-/* The body of Get's answer; takes STATUS over. CREATED in seconds since 1970, 0: unknown. NULL when
- * out of memory. */
+/* The body of the answer to Get; takes STATUS over. CREATED in seconds since 1970, 0: unknown. NULL
+ * when out of memory. */
 json_t *status_volume_reply(const char *name, const char *mountpoint, int64_t created,
                             json_t *status);
