@@ -95,6 +95,9 @@ static int start_readers(struct fuse_session *session, struct error *err)
         session->readers[i].packet = aligned_alloc(4096, FUSE_WIRE_PACKET_MAX);
         if (!session->readers[i].packet)
             return error_errno(err, -ENOMEM, "cannot start a FUSE session");
+        /* The kernel copies requests into it. If it had to fault a page in while this process is
+         * being killed, it would not try again but fail the request. */
+        memset(session->readers[i].packet, 0, FUSE_WIRE_PACKET_MAX);
     }
     for (unsigned i = 0; i < READERS && r == 0; i++) {
         r = -pthread_create(&session->readers[i].thread, NULL, reader_main, &session->readers[i]);

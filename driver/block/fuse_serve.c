@@ -10,9 +10,10 @@
 
 #include "block/fuse_wire.h"
 
-/* A name never changes its meaning, so the kernel may keep it as long as it likes. A size may: it
- * is asked for each time, which happens only when somebody looks (never in the data path). */
-#define NAME_VALID_SECONDS 86400
+/* The kernel may keep what it knows of the file: the name never changes, and when the size does, it
+ * is made to ask again (fuse_session_update_size). So whoever looks at the loop device, such as
+ * losetup, does not wait while nobody serves it. */
+#define VALID_SECONDS 86400
 
 static void count(_Atomic(uint64_t) *counter, uint64_t n)
 {
@@ -227,7 +228,8 @@ static void serve_lookup(struct fuse_server *server, const struct fuse_wire_requ
     struct fuse_entry_out out = {
         .nodeid = FUSE_WIRE_IMAGE,
         .generation = 1,
-        .entry_valid = NAME_VALID_SECONDS,
+        .entry_valid = VALID_SECONDS,
+        .attr_valid = VALID_SECONDS,
     };
 
     if (request->node != FUSE_WIRE_ROOT || strcmp(request->lookup.name, server->name) != 0) {
@@ -241,7 +243,7 @@ static void serve_lookup(struct fuse_server *server, const struct fuse_wire_requ
 
 static void serve_getattr(struct fuse_server *server, const struct fuse_wire_request *request)
 {
-    struct fuse_attr_out out = {.attr_valid = 0};
+    struct fuse_attr_out out = {.attr_valid = VALID_SECONDS};
     int r = fuse_wire_attributes(request->node, fuse_server_size(server), server->block_bytes,
                                  server->read_only, &out.attr);
 
