@@ -40,7 +40,9 @@ class Dockerd:
     def launch(self):
         if not self.containerd:
             self._launch_containerd()
-        argv = ["dockerd", "--host", f"unix://{self.socket}", "--data-root", self.base / "data",
+        # In a network namespace of its own: a dockerd without a bridge deletes docker0, which may be
+        # another dockerd's.
+        argv = ["unshare", "--net", "dockerd", "--host", f"unix://{self.socket}", "--data-root", self.base / "data",
                 "--exec-root", self.base / "exec", "--pidfile", self.base / "docker.pid",
                 "--config-file", self.base / "daemon.json",
                 "--containerd", self.base / "containerd/sock", "--bridge", "none", "--iptables=false",
