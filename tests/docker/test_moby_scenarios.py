@@ -16,11 +16,19 @@ from lib.proc import wait_until
 from lib.recorder import Recorder
 
 
-@pytest.fixture
-def recorder(docker, plugin):
+@pytest.fixture(scope="module")
+def recorder_for_all(dockerd, plugin):
+    """One for all tests: dockerd asks every driver it ever used about a name it does not know, and
+    waits 15 s for each that is gone."""
     with Recorder(plugin) as recorder:
         yield recorder
-        docker.remove_everything(recorder.driver)
+
+
+@pytest.fixture
+def recorder(recorder_for_all, docker):
+    recorder_for_all.calls.clear()
+    yield recorder_for_all
+    docker.remove_everything(recorder_for_all.driver)
 
 
 def test_named_volume(docker, recorder, plugin):
@@ -58,8 +66,9 @@ def test_delete_container_with_its_volume(docker, recorder, plugin):
     assert plugin.list() == []
 
 
-def test_lookup_is_not_blocked_by_a_dead_driver(docker, plugin):
+def test_lookup_is_not_blocked_by_a_dead_driver(start_dockerd, plugin):
     """A driver that accepts connections and never answers must not hold up ours."""
+    docker = start_dockerd()
     name = f"dead-{secrets.token_hex(3)}"
     path = PLUGIN_SOCKETS / f"{name}.sock"
     with socket.socket(socket.AF_UNIX) as dead:
@@ -75,10 +84,12 @@ def test_lookup_is_not_blocked_by_a_dead_driver(docker, plugin):
         connection.close()
     waiting.join(60)
     assert not waiting.is_alive()
+    docker.remove_everything(plugin.driver)
 
 
-def test_a_plugin_that_appears_late_is_waited_for(docker, start_plugin, base, cluster):
+def test_a_plugin_that_appears_late_is_waited_for(start_dockerd, start_plugin, base, cluster):
     """dockerd tries again for some 15 s: a plugin that starts meanwhile serves the call."""
+    docker = start_dockerd()
     late = Plugin(cluster, base / "not-started")
     worker = threading.Thread(target=docker.docker, args=(
         "volume", "create", "-d", late.driver, "-o", "size=1G", "late"))
@@ -163,7 +174,7 @@ def test_capabilities(docker, recorder):
     for name in ("one", "two", "three"):
         docker.docker("volume", "create", "-d", recorder.driver, "-o", "size=1G", name)
     assert docker.inspect_volume("one")["Scope"] == "global"
-    assert recorder.count("Capabilities") == 1
+    assert recorder.count("Capabilities") <= 1
 
 
 def test_out_of_band_delete(docker, plugin, cluster):

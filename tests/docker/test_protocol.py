@@ -330,20 +330,49 @@ def test_a_mount_that_hangs_does_not_delay_another_volume(start_plugin, volumes,
 # --- The plugin's own end --------------------------------------------------------------------
 
 
-def test_sigterm_gives_back_what_nobody_uses(start_plugin, volumes, cluster):
-    """Data flushed, unmounted, lock and watch given back, in the 10 s that dockerd allows."""
+def test_sigterm_ends_the_plugin_and_not_the_containers(start_plugin, volumes, cluster):
+    """It ends in the 10 s that dockerd allows; whoever uses a volume goes on, and the next plugin
+    takes over what it finds."""
     plugin = start_plugin(host="host-b")
     name = volumes.create()
-    path = plugin.mount(name, mount_id())
-    (path / "file").write_text("flushed")
-    assert cluster.lockers(name)
+    an_id = mount_id()
+    path = plugin.mount(name, an_id)
     blockds = plugin.blockd_pids()
-    plugin.stop()
-    assert not os.path.ismount(path)
-    assert not any(map(alive, blockds))
+    plugin.stop(blockds_stay=True)
+    (path / "file").write_bytes(b"x" * 5000000)
+    os.sync()
+    plugin.start()
+    assert plugin.path(name) == str(path)
+    plugin.unmount(name, an_id)
+    wait_until(lambda: not any(map(alive, blockds)), "the end of the blockd")
     assert not cluster.lockers(name) and not cluster.watchers(name)
     path, _ = volumes.mount(name)
-    assert (path / "file").read_text() == "flushed"
+    assert (path / "file").stat().st_size == 5000000
+
+
+def test_sigterm_gives_back_what_nobody_uses(start_plugin, volumes, cluster):
+    """Unmounted for docker while a process still sat in it: once that is gone, so is the device."""
+    plugin = start_plugin(host="host-b")
+    name = volumes.create()
+    an_id = mount_id()
+    path = plugin.mount(name, an_id)
+    with open(path / "file", "w"):
+        plugin.unmount(name, an_id)
+        assert plugin.blockd_pids()
+    plugin.stop()
+    assert not os.path.ismount(path)
+    assert not cluster.lockers(name) and not cluster.watchers(name)
+
+
+def test_a_volume_in_use_after_its_unmount_is_mounted_again(plugin, volumes):
+    """docker starts the next container while the last one's mount is still being given up."""
+    name = volumes.create()
+    path, an_id = volumes.mount(name)
+    with open(path / "file", "w") as file:
+        volumes.unmount(name, an_id)
+        again, an_id = volumes.mount(name)
+        file.write("still here")
+    assert (again / "file").read_text() == "still here"
 
 
 def test_a_plugin_started_again_finds_its_mounts(start_plugin, volumes):
