@@ -20,8 +20,8 @@
  *   "root"  the file system, through which the file's size is refreshed
  *   "loop"  the device, which would clear itself when its last user is gone
  *
- * "loop" is stored last and taken back first: where it is kept, everything is. A process that finds
- * less starts anew, and what it found disappears when it is forgotten.
+ * A process that finds only some of them starts anew, and what it found disappears when it is
+ * forgotten.
  *
  * Failure modes
  *   crash of this process   requests wait; the successor has them sent again; no error is seen
@@ -38,7 +38,9 @@ struct backend {
     char device[LOOP_DEVICE_MAX];
 };
 
-static const char *const kept_names[] = {"loop", "root", "fuse"};
+/* In the order in which they are forgotten, too: closing the last "loop" writes out what is cached,
+ * which must find either someone who serves it or a session that is aborted. */
+static const char *const kept_names[] = {"fuse", "root", "loop"};
 
 static void forget(struct fd_keeper *keeper)
 {
@@ -127,9 +129,10 @@ static int start(struct backend *backend, struct image_io *io,
 static int resume(struct backend *backend, struct image_io *io,
                   const struct backend_settings *settings, struct error *err)
 {
-    cleanup_close int fuse_fd = backend->keeper->fetch(backend->keeper, "fuse");
-    cleanup_close int root_fd = backend->keeper->fetch(backend->keeper, "root");
+    /* Closed in the reverse order, "fuse" first: see kept_names. */
     cleanup_close int loop_fd = backend->keeper->fetch(backend->keeper, "loop");
+    cleanup_close int root_fd = backend->keeper->fetch(backend->keeper, "root");
+    cleanup_close int fuse_fd = backend->keeper->fetch(backend->keeper, "fuse");
     int r;
 
     if (fuse_fd < 0 || root_fd < 0 || loop_fd < 0) {

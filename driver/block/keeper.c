@@ -215,7 +215,7 @@ unsigned keeper_client_count(struct fd_keeper *keeper)
 static int take(struct keeper_client *client, int64_t deadline)
 {
     struct pollfd ready = {.fd = client->socket, .events = POLLIN};
-    char name[KEEPER_NAME_MAX];
+    char name[KEEPER_NAME_MAX] = "";
     int fd = -1;
     int r;
 
@@ -259,9 +259,12 @@ int keeper_client_open(int socket, struct fd_keeper **ret, struct error *err)
 void keeper_client_forget(struct fd_keeper *keeper)
 {
     struct keeper_client *client = client_of(keeper);
+    char name[KEEPER_NAME_MAX];
 
-    for (unsigned i = 0; i < client->count; i++)
-        keeper->store(keeper, client->kept[i].name, -1);
+    while (keeper_client_count(keeper) > 0) {
+        memcpy(name, client->kept[0].name, sizeof(name));
+        keeper->store(keeper, name, -1);
+    }
 }
 
 void keeper_client_free(struct fd_keeper *keeper)

@@ -36,11 +36,11 @@ int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd);
  * also on failure. A supervisor that is gone is no failure of store(): what was meant for it goes
  * to the next one. Any thread. Freed with keeper_client_free. */
 int keeper_client_open(int socket, struct fd_keeper **ret, struct error *err);
-void keeper_client_free(struct fd_keeper *keeper);
+void keeper_client_free(struct fd_keeper *keeper); /* accepts NULL */
 
 /* Have the supervisor forget everything a predecessor left, so that its device's users get I/O
  * errors instead of waiting for ever. */
-void keeper_client_forget(struct fd_keeper *keeper); /* accepts NULL */
+void keeper_client_forget(struct fd_keeper *keeper);
 
 /* A new supervisor: use SOCKET (taken over) from now on and send it all that is kept, and CONTROL
  * (borrowed) under CONTROL_NAME. 0 or negative errno. */

@@ -236,6 +236,30 @@ static void test_new_supervisor(void **state)
     close(control_fd);
 }
 
+static void test_forget_all(void **state)
+{
+    static const char *const names[] = {"fuse", "root", "loop"};
+    struct fd_keeper *keeper;
+    ino_t inode;
+    int fd = new_fd(&inode);
+    int ours;
+    int theirs;
+
+    (void)state;
+    make_pair(&ours, &theirs);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(keeper_send(ours, names[i], fd), 0);
+    assert_int_equal(keeper_send(ours, "", -1), 0);
+    keeper = open_client(theirs);
+    keeper_client_forget(keeper);
+    assert_int_equal(keeper_client_count(keeper), 0);
+    for (unsigned i = 0; i < 3; i++) /* in the order in which they were stored */
+        assert_packet(ours, names[i], 0);
+    keeper_client_free(keeper);
+    close(ours);
+    close(fd);
+}
+
 static void test_bad_supervisors(void **state)
 {
     struct fd_keeper *keeper;
@@ -271,7 +295,7 @@ int main(void)
         cmocka_unit_test(test_send_and_receive), cmocka_unit_test(test_malformed_packets),
         cmocka_unit_test(test_two_descriptors),  cmocka_unit_test(test_first_blockd),
         cmocka_unit_test(test_successor),        cmocka_unit_test(test_new_supervisor),
-        cmocka_unit_test(test_bad_supervisors),
+        cmocka_unit_test(test_forget_all),       cmocka_unit_test(test_bad_supervisors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
