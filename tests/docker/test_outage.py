@@ -108,14 +108,14 @@ def test_create_says_that_the_cluster_is_away(plugin2, outage):
     outage.begin()
     with pytest.raises(PluginError) as refusal:
         plugin2.call("VolumeDriver.Create", {"Name": "new"}, timeout=CALL_S)
-    assert "cluster" in str(refusal.value)
+    assert "ceph -s" in str(refusal.value)
 
 
 def test_remove_says_that_the_cluster_is_away(plugin2, outage):
     outage.begin()
     with pytest.raises(PluginError) as refusal:
         plugin2.call("VolumeDriver.Remove", {"Name": "known"}, timeout=CALL_S)
-    assert "cluster" in str(refusal.value)
+    assert "ceph -s" in str(refusal.value)
     outage.end()
     wait_until(lambda: plugin2.list() == ["known"], "the volume, unharmed", 30)
 
@@ -134,7 +134,7 @@ def test_a_mount_in_a_long_outage_fails_and_leaves_nothing(plugin2, outage):
     outage.begin()
     with pytest.raises(PluginError) as refusal:
         plugin2.call("VolumeDriver.Mount", {"Name": "known", "ID": mount_id()}, timeout=CALL_S)
-    assert "cluster" in str(refusal.value)
+    assert "ceph -s" in str(refusal.value)
     outage.end()
     wait_until(lambda: not plugin2.blockd_pids(), "the end of the blockd", 60)
     assert not plugin2.mounted("known")
@@ -229,9 +229,17 @@ def test_dockerd_keeps_its_records_of_a_volume_the_plugin_cannot_judge(docker2, 
     assert docker2.docker("volume", "inspect", "labelled", check=False).returncode != 0
     docker2.restart()
     outage.end()
-    wait_until(lambda: "labelled" in plugin2.list(), "the cluster's return", 30)
+    wait_until(lambda: "labelled" in _list(plugin2), "the cluster's return", 30)
     volume = docker2.inspect_volume("labelled")
     assert volume["Labels"] == {"keep": "this"} and volume["Options"] == {"size": "1G"}
+
+
+def _list(plugin):
+    """Without a cache and without a cluster there is no list to give, and no answer."""
+    try:
+        return plugin.list()
+    except http.ClosedWithoutAnswer:
+        return []
 
 
 def test_a_cluster_that_is_down_and_up_again(plugin2, away):

@@ -33,6 +33,11 @@ class Cluster:
             self._dev_cluster("up", "--osds", self.osds, timeout=180)
             self.started = True
 
+    def reset(self):
+        """Make it anew, empty."""
+        self.close()
+        self._dev_cluster("reset", "--osds", self.osds, timeout=180)
+
     def down(self, purge=False):
         self._dev_cluster("down", *(["--purge"] if purge else []), timeout=120)
 
