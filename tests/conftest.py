@@ -22,6 +22,7 @@ from lib.cluster import DATA_POOL, Cluster  # noqa: E402
 from lib.dockerd import Dockerd  # noqa: E402
 from lib.paths import BUILD  # noqa: E402
 from lib.plugin import Plugin, mount_id  # noqa: E402
+from lib.proc import wait_until  # noqa: E402
 
 CLUSTER_DIR = os.environ.get("TEST_CLUSTER_DIR", "/var/tmp/docker-volume-rados/test-cluster")
 TEST_TIMEOUT_S = 180
@@ -75,6 +76,7 @@ def plugin(cluster, base):
         (path / "file").write_bytes(os.urandom(1 << 20))
         plugin.unmount("warm-up", "0")
         plugin.remove("warm-up")
+    wait_until((plugin.lib_dir / "cache.json").exists, "the cache's file")
     yield plugin
     plugin.close()
 

@@ -6,7 +6,8 @@ DATA_TEST_MIB  how much fio writes and reads back for each file system (default 
 
 import os
 import sqlite3
-import time
+import subprocess
+from contextlib import closing
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_a_database_on_the_mount_with_many_writers(volumes):
     """WAL's shared memory, byte-range locks and fsync from several processes' view."""
     name = volumes.create()
     path, an_id = volumes.mount(name)
-    with sqlite3.connect(path / "db") as db:
+    with closing(sqlite3.connect(path / "db")) as db:
         db.execute("pragma journal_mode=wal")
         db.execute("create table t (who integer, n integer, v blob)")
     script = ("import sqlite3, sys\n"
@@ -102,13 +103,11 @@ def test_a_database_on_the_mount_with_many_writers(volumes):
               "for n in range(50):\n"
               "    with db: db.execute('insert into t values (?, ?, randomblob(5000))', "
               "(int(sys.argv[2]), n))\n")
-    import subprocess
     writers = [subprocess.Popen(["/usr/bin/python3", "-c", script, path / "db", str(who)])
                for who in range(4)]
     assert [writer.wait(120) for writer in writers] == [0] * 4
     volumes.unmount(name, an_id)
     path, _ = volumes.mount(name)
-    with sqlite3.connect(path / "db") as db:
+    with closing(sqlite3.connect(path / "db")) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
         assert db.execute("select count(distinct who * 1000 + n) from t").fetchone() == (200,)
-    db.close()

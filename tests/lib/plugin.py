@@ -132,24 +132,21 @@ class Plugin:
 
     def server_fds(self):
         """What the server has open: a sorted list of link targets, sockets and pipes without their
-        numbers. Left out: HTTP connections, which come and go with clients, and TCP connections,
-        which librados opens to the cluster's daemons when it needs them (one that is not closed
-        shows in its epoll and event descriptors)."""
-        transient = set()
+        numbers. Left out: HTTP connections, which come and go with clients, and TCP sockets, of
+        which librados keeps as many as it needs (a librados that is never closed shows in its epoll
+        and event descriptors)."""
+        counted = set()
         for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[-1] == str(self.socket):
-                transient.add(f"socket:[{fields[6]}]")
-        pid = self.server_pid()
-        for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-            transient.add(f"socket:[{line.split()[9]}]")
+            if fields[-1] != str(self.socket):
+                counted.add(f"socket:[{fields[6]}]")
         found = []
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
+        for entry in Path(f"/proc/{self.server_pid()}/fd").iterdir():
             try:
                 target = os.readlink(entry)
             except OSError:
                 continue
-            if target not in transient:
+            if not target.startswith("socket:") or target in counted:
                 found.append(target.split(":[")[0])
         return sorted(found)
 
