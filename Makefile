@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# all      build/docker-volume-rados, build/docker-volume-rados-server, build/radosvol-blockd
+# all      build/docker-volume-rados, build/docker-volume-rados-server, build/radosvol-blockd,
+#          build/radosvol
 # check    unit tests and fuzz targets (no root, no Ceph); scripts/check runs everything
 # asan     the programs and unit tests with AddressSanitizer and UBSan, under build/asan
 # tsan     the same with ThreadSanitizer, under build/tsan
@@ -17,6 +18,7 @@ VERSION := 0.1.0
 
 PKGS_DRIVER := blkid jansson
 PKGS_SERVER := libmicrohttpd jansson blkid
+PKGS_CLI    := smartcols jansson blkid
 PKG_CONFIG  ?= pkg-config
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -34,25 +36,29 @@ OPT      ?= -O2 -g
 CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Idriver -I.
 CFLAGS   += -std=gnu17 $(OPT) $(WARNINGS) $(HARDENING) $(SANITIZE) -pthread
 LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) -pthread
-CFLAGS   += $(shell $(PKG_CONFIG) --cflags $(PKGS_SERVER))
+CFLAGS   += $(shell $(PKG_CONFIG) --cflags $(PKGS_SERVER) $(PKGS_CLI))
 
 LIBS_DRIVER := -lrados -lblkid
 LIBS_SERVER := -lmicrohttpd -ljansson $(LIBS_DRIVER)
+LIBS_CLI    := -lsmartcols -ljansson $(LIBS_DRIVER)
 
 # Programs are a main file each; everything else is library.
 BLOCKD_MAIN     := driver/block/blockd.c
 SERVER_MAIN     := plugin/server/main.c
+CLI_MAIN        := cli/main.c
 DRIVER_SRCS     := $(filter-out $(BLOCKD_MAIN),$(wildcard driver/*/*.c))
 COMMON_SRCS     := $(wildcard plugin/*.c)
 SERVER_SRCS     := $(filter-out $(SERVER_MAIN),$(wildcard plugin/server/*.c))
 SUPERVISOR_SRCS := $(wildcard plugin/supervisor/*.c)
+CLI_SRCS        := $(filter-out $(CLI_MAIN),$(wildcard cli/*.c))
 UNIT_SRCS       := $(wildcard tests/unit/test_*.c)
 LIVE_SRCS       := $(wildcard tests/driver/test_*.c)
 FUZZ_SRCS       := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRCS      := $(wildcard tests/bench/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-PROGRAMS := $(BUILD)/docker-volume-rados $(BUILD)/docker-volume-rados-server $(BUILD)/radosvol-blockd
+PROGRAMS := $(BUILD)/docker-volume-rados $(BUILD)/docker-volume-rados-server \
+            $(BUILD)/radosvol-blockd $(BUILD)/radosvol
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
@@ -76,6 +82,10 @@ $(BUILD)/libserver.a: $(call obj,$(SERVER_SRCS) $(COMMON_SRCS))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
+$(BUILD)/libcli.a: $(call obj,$(CLI_SRCS))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
 # The supervisor links neither librados nor jansson: it must be small and must not die.
 $(BUILD)/docker-volume-rados: $(call obj,$(SUPERVISOR_SRCS) $(COMMON_SRCS) driver/block/keeper.c \
                               $(wildcard driver/base/*.c))
@@ -85,10 +95,13 @@ $(BUILD)/docker-volume-rados-server: $(call obj,$(SERVER_MAIN)) $(BUILD)/libserv
 $(BUILD)/radosvol-blockd: $(call obj,$(BLOCKD_MAIN)) $(BUILD)/libdriver.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_DRIVER)
 
+$(BUILD)/radosvol: $(call obj,$(CLI_MAIN) $(COMMON_SRCS)) $(BUILD)/libcli.a $(BUILD)/libdriver.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLI)
+
 $(BUILD)/tests/driver/%: $(BUILD)/obj/tests/driver/%.o $(BUILD)/libdriver.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_DRIVER)
-$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libserver.a $(BUILD)/libdriver.a
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libcli.a $(BUILD)/libserver.a $(BUILD)/libdriver.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_SERVER)
 
@@ -120,7 +133,7 @@ lint:
 	scripts/lint
 
 install: all
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/docker-volume-rados
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/docker-volume-rados $(BUILD)/radosvol
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/docker-volume-rados \
 	    $(BUILD)/docker-volume-rados-server $(BUILD)/radosvol-blockd
 

@@ -71,3 +71,19 @@ void trash_work_unlock(struct cluster *cluster, const char *id, const char *cook
     name_header(object, id);
     op_run(op, cluster_io(cluster), object, deadline_in_ms(2000));
 }
+
+int trash_work_locked(struct cluster *cluster, const char *id, int64_t deadline)
+{
+    cleanup_encoder struct encoder in = {0};
+    cleanup_encoder struct encoder answer = {0};
+    struct lock_info lock = {0};
+    char object[OBJECT_NAME_MAX];
+    int r;
+
+    name_header(object, id);
+    lock_encode_get_info(&in, WORK_LOCK);
+    r = op_call(cluster_io(cluster), object, "lock", "get_info", &in, &answer, deadline);
+    if (r == 0)
+        r = lock_decode_info(decoder_of(answer.data, answer.len), &lock);
+    return r < 0 ? r : lock.count > 0;
+}

@@ -25,3 +25,6 @@ int trash_publish(struct cluster *cluster, const char *name, const char *id, int
 void trash_encode_work_lock(struct encoder *e, const char *cookie);
 /* When this fails the lock lapses by itself. */
 void trash_work_unlock(struct cluster *cluster, const char *id, const char *cookie);
+
+/* Is a client working on image ID now? 1, 0, or a negative errno. */
+int trash_work_locked(struct cluster *cluster, const char *id, int64_t deadline);

@@ -41,6 +41,9 @@ int filesystem_mount(const char *device, enum filesystem fs, const char *mount_o
  * hold the file system (the block device then stays busy). */
 int filesystem_unmount(const char *target, struct error *err);
 
+/* The same, but the directory stays: it is not ours. */
+int filesystem_leave(const char *target, struct error *err);
+
 /* Is something mounted on TARGET, and from which device number? 0 with *ret_device, or -ENOENT. */
 int filesystem_mounted(const char *target, dev_t *ret_device);
 

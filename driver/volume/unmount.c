@@ -58,7 +58,7 @@ static int unmount_all(const char *target)
     return -EBUSY;
 }
 
-int filesystem_unmount(const char *target, struct error *err)
+int filesystem_leave(const char *target, struct error *err)
 {
     dev_t device;
     int r = unmount_all(target);
@@ -76,7 +76,15 @@ int filesystem_unmount(const char *target, struct error *err)
                          target);
     if (r != -ENOENT)
         return error_errno(err, r, "cannot tell whether '%s' is still mounted", target);
+    return 0;
+}
 
+int filesystem_unmount(const char *target, struct error *err)
+{
+    int r = filesystem_leave(target, err);
+
+    if (r < 0)
+        return r;
     if (rmdir(target) < 0 && errno != ENOENT) {
         if (errno == EBUSY) /* only a mount point is busy, and somebody has just mounted there */
             return error_set(err, -EBUSY, "'%s' was mounted again meanwhile", target);

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdint.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/holder.h"
+#include "cli/table.h"
+#include "image/takeover.h"
+
+/* radosvol inspect VOLUME */
+
+struct inspect_args {
+    struct cli *cli;
+    const char *name;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct inspect_args *args = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        cli_init_children(state, args->cli, cli_common);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (args->name)
+            argp_error(state, "one volume at a time");
+        args->name = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which volume?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .parser = parse,
+    .args_doc = "VOLUME",
+    .doc = "Show everything that is known of a volume.",
+    .children = cli_common,
+};
+
+static json_t *feature_list(uint64_t features)
+{
+    static const struct {
+        uint64_t bit;
+        const char *name; /* as `rbd info` has it */
+    } names[] = {
+        {RBD_FEATURE_LAYERING, "layering"},
+        {RBD_FEATURE_STRIPINGV2, "striping"},
+        {RBD_FEATURE_EXCLUSIVE_LOCK, "exclusive-lock"},
+        {RBD_FEATURE_OBJECT_MAP, "object-map"},
+        {RBD_FEATURE_FAST_DIFF, "fast-diff"},
+        {RBD_FEATURE_DEEP_FLATTEN, "deep-flatten"},
+        {RBD_FEATURE_JOURNALING, "journaling"},
+        {RBD_FEATURE_DATA_POOL, "data-pool"},
+        {RBD_FEATURE_OPERATIONS, "operations"},
+        {RBD_FEATURE_MIGRATING, "migrating"},
+        {RBD_FEATURE_NON_PRIMARY, "non-primary"},
+        {RBD_FEATURE_DIRTY_CACHE, "dirty-cache"},
+    };
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (features & names[i].bit)
+            json_array_append_new(list, json_string(names[i].name));
+    }
+    return list;
+}
+
+static json_t *object_of(const struct rbd_pairs *pairs)
+{
+    json_t *object = json_object();
+
+    for (size_t i = 0; i < pairs->count; i++)
+        object_add_text(object, pairs->items[i].key, pairs->items[i].value);
+    return object;
+}
+
+static void add_created(json_t *object, const struct timespec *created)
+{
+    char text[32];
+    struct tm tm;
+
+    if (created->tv_sec > 0 && gmtime_r(&created->tv_sec, &tm) &&
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
+        object_add_text(object, "created", text);
+}
+
+/* LIFE: of the holder, if there is one. */
+static json_t *facts_json(const struct volume_facts *facts, enum holder_life life)
+{
+    json_t *object = json_object();
+
+    object_add_text(object, "name", facts->name);
+    object_add_text(object, "image", facts->id);
+    object_add(object, "size", json_integer((json_int_t)facts->size));
+    if (facts->used != UINT64_MAX)
+        object_add(object, "used", json_integer((json_int_t)facts->used));
+    if (facts->formatted)
+        object_add_text(object, "fs", filesystem_name(facts->fs));
+    object_add_text(object, "owner", facts->owner);
+    add_created(object, &facts->created);
+    if (facts->lock.count > 0)
+        object_add(object, "holder", holder_json(&facts->lock, life));
+    object_add_text(object, "health", facts->unwritable[0] ? facts->unwritable : "ok");
+    object_add(object, "snapshots", json_integer(facts->snapshot_count));
+    object_add_text(object, "mount-options", facts->mount_options);
+    object_add_text(object, "uid", facts->uid);
+    object_add_text(object, "gid", facts->gid);
+    object_add_text(object, "mode", facts->mode);
+    object_add(object, "protect", json_boolean(facts->protect));
+    object_add_text(object, "data-pool", facts->data_pool);
+    object_add(object, "object-size", json_integer((json_int_t)facts->object_size));
+    object_add(object, "features", feature_list(facts->features));
+    object_add(object, "labels", object_of(&facts->labels));
+    object_add(object, "takeovers", object_of(&facts->takeovers));
+    return object;
+}
+
+int command_inspect(struct cli *cli, int argc, char *argv[])
+{
+    cleanup_volume_facts struct volume_facts facts = {0};
+    cleanup_cluster struct cluster *cluster = NULL;
+    struct inspect_args args = {.cli = cli};
+    enum holder_life life = HOLDER_FOREIGN;
+    struct error err;
+
+    cli_parse(cli, &argp, argc, argv, &args);
+    if (cli_connect(cli, &cluster, &err) < 0 ||
+        cli_read_volume(cluster, args.name, &facts, &err) < 0)
+        return cli_fail(&err);
+    if (facts.lock.count > 0 &&
+        takeover_look(cluster, facts.id, &facts.lock, deadline_in_ms(CLI_READ_MS), &life, &err) < 0)
+        return cli_fail(&err);
+    object_print(cli, facts_json(&facts, life));
+    return 0;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/survey.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+/* The calling thread and some helpers take one volume after the other, until none is left. A helper
+ * that cannot be started is only missed as far as speed goes. */
+
+#define HELPERS 7
+
+/* One volume must not use up the time of all. */
+#define VOLUME_MS 10000
+
+struct work {
+    struct cluster *cluster;
+    const struct volume_survey_request *request;
+    struct volume_survey *survey;
+    int64_t deadline;
+    atomic_size_t next;
+    atomic_size_t done;
+};
+
+void volume_survey_free(struct volume_survey *survey)
+{
+    for (size_t i = 0; i < survey->count; i++)
+        volume_facts_free(&survey->items[i].facts);
+    free(survey->items);
+    *survey = (struct volume_survey){0};
+}
+
+static void read_one(const struct work *work, struct volume_report *report)
+{
+    int64_t deadline = deadline_earlier(work->deadline, deadline_in_ms(VOLUME_MS));
+    const struct lock_info *lock = &report->facts.lock;
+    int r = volume_read(work->cluster, report->name, deadline, &report->facts, &report->err);
+
+    if (r == -ENOENT)
+        error_set(&report->err, r, "no such volume: '%s'", report->name);
+    else if (r == 0 && work->request->look && lock->count > 0 &&
+             takeover_look(work->cluster, report->facts.id, lock, deadline, &report->life,
+                           &report->err) < 0)
+        error_wrap(&report->err, "volume '%s'", report->name);
+}
+
+/* Take the next volume; false when there is none. */
+static bool step(struct work *work)
+{
+    size_t i = atomic_fetch_add(&work->next, 1);
+
+    if (i >= work->survey->count)
+        return false;
+    read_one(work, &work->survey->items[i]);
+    atomic_fetch_add(&work->done, 1);
+    return true;
+}
+
+static void *help(void *arg)
+{
+    while (step(arg))
+        continue;
+    return NULL;
+}
+
+static void read_all(struct work *work)
+{
+    const struct volume_survey_request *request = work->request;
+    pthread_t helpers[HELPERS];
+    unsigned started = 0;
+    sigset_t all, before;
+
+    sigfillset(&all); /* signals are for the program's own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (started < HELPERS && started + 1 < work->survey->count &&
+           pthread_create(&helpers[started], NULL, help, work) == 0)
+        started++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    while (step(work)) {
+        if (request->progress)
+            request->progress(request->arg, atomic_load(&work->done), work->survey->count);
+    }
+    while (started > 0)
+        pthread_join(helpers[--started], NULL);
+}
+
+static int make_reports(const struct volume_survey_request *request, const struct rbd_pairs *all,
+                        struct volume_survey *ret)
+{
+    size_t count = request->names ? request->count : all->count;
+
+    ret->items = calloc(count ? count : 1, sizeof(*ret->items));
+    if (!ret->items)
+        return -ENOMEM;
+    ret->count = count;
+    for (size_t i = 0; i < count; i++)
+        snprintf(ret->items[i].name, sizeof(ret->items[i].name), "%s",
+                 request->names ? request->names[i] : all->items[i].key);
+    return 0;
+}
+
+static bool listed(const struct rbd_pairs *pairs, const char *name)
+{
+    for (size_t i = 0; i < pairs->count; i++) {
+        if (strcmp(pairs->items[i].key, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A volume that was removed after it had been listed is not worth a word. */
+static int drop_removed(struct cluster *cluster, struct volume_survey *survey, int64_t deadline,
+                        struct error *err)
+{
+    struct rbd_pairs now = {0};
+    size_t kept = 0;
+    bool any = false;
+    int r;
+
+    for (size_t i = 0; i < survey->count; i++)
+        any = any || survey->items[i].err.code == -ENOENT;
+    if (!any)
+        return 0;
+    r = volume_list(cluster, deadline, &now, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < survey->count; i++) {
+        const struct volume_report *report = &survey->items[i];
+
+        if (report->err.code != -ENOENT || listed(&now, report->name))
+            survey->items[kept++] = *report;
+    }
+    survey->count = kept;
+    rbd_pairs_free(&now);
+    return 0;
+}
+
+int volume_survey(struct cluster *cluster, const struct volume_survey_request *request,
+                  int64_t deadline, struct volume_survey *ret, struct error *err)
+{
+    cleanup_volume_survey struct volume_survey survey = {0};
+    struct work work = {
+        .cluster = cluster, .request = request, .survey = &survey, .deadline = deadline};
+    struct rbd_pairs all = {0};
+    int r = request->names ? 0 : volume_list(cluster, deadline, &all, err);
+
+    if (r < 0)
+        return r;
+    r = make_reports(request, &all, &survey);
+    rbd_pairs_free(&all);
+    if (r < 0)
+        return error_errno(err, r, "cannot read the volumes");
+    read_all(&work);
+    if (!request->names)
+        r = drop_removed(cluster, &survey, deadline, err);
+    if (r < 0)
+        return r;
+    *ret = survey;
+    survey = (struct volume_survey){0};
+    return 0;
+}
