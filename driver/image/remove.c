@@ -316,6 +316,11 @@ static int sweep_one(struct cluster *cluster, const struct rbd_trash_entry *entr
     r = image_find(cluster, entry->spec.name, deadline, id, err);
     if (r == -ENOENT || (r == 0 && strcmp(id, entry->id) != 0))
         return image_delete(cluster, entry->id, deadline, err);
+    /* A remover that died a moment ago may have its last operation under way: listed again now,
+     * the image would lose its name afterwards and nothing would lead to it. Its lock outlives
+     * that. */
+    if (r == 0 && header.lock.count > 0 && strcmp(header.lock.tag, REMOVE_TAG) == 0)
+        r = -EAGAIN;
     if (r == 0)
         r = trash_publish(cluster, entry->spec.name, id, deadline);
     trash_work_unlock(cluster, entry->id, WORK_DELETE);
