@@ -11,18 +11,6 @@
 #include "image/trash.h"
 #include "rados/op.h"
 
-/* More than a pool ever has, and no more than is worth telling. */
-#define ENTRIES_MAX 1024
-
-static bool marked(const struct image_header *header, const char *prefix)
-{
-    for (size_t i = 0; i < header->metadata.count; i++) {
-        if (strncmp(header->metadata.items[i].key, prefix, strlen(prefix)) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* 1, 0, or a negative errno. */
 static int is_leftover(struct cluster *cluster, const struct rbd_trash_entry *entry,
                        const char *mark_prefix, int64_t deadline, struct error *err)
@@ -37,31 +25,12 @@ static int is_leftover(struct cluster *cluster, const struct rbd_trash_entry *en
         return entry->spec.state != RBD_TRASH_RESTORING;
     if (r < 0)
         return r;
-    if (!marked(&header, mark_prefix))
+    if (!trash_is_marked(&header, mark_prefix))
         return 0;
     r = trash_work_locked(cluster, entry->id, deadline);
     if (r == -ENOENT) /* finished this very moment */
         return 0;
     return r < 0 ? error_errno(err, r, "cannot read the lock of image %s", entry->id) : r == 0;
-}
-
-static int list_trash(struct cluster *cluster, int64_t deadline, struct rbd_trash_entry **ret,
-                      size_t *ret_count, struct error *err)
-{
-    cleanup_encoder struct encoder in = {0};
-    cleanup_encoder struct encoder answer = {0};
-    int r;
-
-    *ret_count = 0;
-    rbd_encode_page(&in, "", ENTRIES_MAX);
-    r = op_call(cluster_io(cluster), RBD_TRASH, "rbd", "trash_list", &in, &answer, deadline);
-    if (r == -ENOENT) /* nothing was ever removed in this pool */
-        return 0;
-    if (r == 0)
-        r = rbd_decode_trash_list(decoder_of(answer.data, answer.len), ret, ret_count);
-    if (r < 0)
-        return error_errno(err, r, "cannot list the trash of pool '%s'", cluster_pool(cluster));
-    return 0;
 }
 
 int image_leftovers(struct cluster *cluster, const char *mark_prefix, int64_t deadline,
@@ -70,7 +39,7 @@ int image_leftovers(struct cluster *cluster, const char *mark_prefix, int64_t de
     cleanup_free struct rbd_trash_entry *entries = NULL;
     struct rbd_pairs found = {0};
     size_t count;
-    int r = list_trash(cluster, deadline, &entries, &count, err);
+    int r = trash_list(cluster, deadline, &entries, &count, err);
 
     if (r == 0 && count > 0) {
         found.items = calloc(count, sizeof(*found.items));

@@ -276,15 +276,6 @@ int image_delete(struct cluster *cluster, const char *id, int64_t deadline, stru
     return r;
 }
 
-static bool marked(const struct image_header *header, const char *prefix)
-{
-    for (size_t i = 0; i < header->metadata.count; i++) {
-        if (strncmp(header->metadata.items[i].key, prefix, strlen(prefix)) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* Nothing is left of the image but its entry: its header went last, or was never made. */
 static int sweep_headless(struct cluster *cluster, const struct rbd_trash_entry *entry,
                           int64_t deadline)
@@ -307,7 +298,7 @@ static int sweep_one(struct cluster *cluster, const struct rbd_trash_entry *entr
         return sweep_headless(cluster, entry, deadline);
     if (r < 0)
         return r;
-    if (!marked(&header, mark_prefix))
+    if (!trash_is_marked(&header, mark_prefix))
         return 0;
     name_header(object, entry->id);
     r = lock_work(cluster, object, deadline);
@@ -330,22 +321,15 @@ static int sweep_one(struct cluster *cluster, const struct rbd_trash_entry *entr
 int image_sweep(struct cluster *cluster, const char *mark_prefix, int64_t deadline,
                 struct error *err)
 {
-    cleanup_encoder struct encoder in = {0};
-    cleanup_encoder struct encoder answer = {0};
     cleanup_free struct rbd_trash_entry *entries = NULL;
     size_t count = 0;
     bool later = false;
     int r;
 
     deadline = bounded(deadline);
-    rbd_encode_page(&in, "", DELETE_STEP_OBJECTS);
-    r = op_call(cluster_io(cluster), RBD_TRASH, "rbd", "trash_list", &in, &answer, deadline);
-    if (r == -ENOENT)
-        return 0;
-    if (r == 0)
-        r = rbd_decode_trash_list(decoder_of(answer.data, answer.len), &entries, &count);
+    r = trash_list(cluster, deadline, &entries, &count, err);
     if (r < 0)
-        return error_errno(err, r, "cannot list the trash of pool '%s'", cluster_pool(cluster));
+        return r;
     for (size_t i = 0; i < count; i++) {
         if (entries[i].spec.source != RBD_TRASH_REMOVING)
             continue;

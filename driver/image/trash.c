@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -11,6 +12,9 @@
 #include "rados/op.h"
 
 #define WORK_LOCK "docker-volume-rados.work"
+
+/* More than a pool ever has; what is beyond comes into view when these are gone. */
+#define ENTRIES_MAX 1024
 
 /* Longer than any call works (LIFECYCLE_CALL_MAX_S), with room for an operation that is late. */
 #define WORK_LOCK_S (3 * LIFECYCLE_CALL_MAX_S)
@@ -86,4 +90,33 @@ int trash_work_locked(struct cluster *cluster, const char *id, int64_t deadline)
     if (r == 0)
         r = lock_decode_info(decoder_of(answer.data, answer.len), &lock);
     return r < 0 ? r : lock.count > 0;
+}
+
+int trash_list(struct cluster *cluster, int64_t deadline, struct rbd_trash_entry **ret,
+               size_t *ret_count, struct error *err)
+{
+    cleanup_encoder struct encoder in = {0};
+    cleanup_encoder struct encoder answer = {0};
+    int r;
+
+    *ret = NULL;
+    *ret_count = 0;
+    rbd_encode_page(&in, "", ENTRIES_MAX);
+    r = op_call(cluster_io(cluster), RBD_TRASH, "rbd", "trash_list", &in, &answer, deadline);
+    if (r == -ENOENT) /* nothing was ever removed in this pool */
+        return 0;
+    if (r == 0)
+        r = rbd_decode_trash_list(decoder_of(answer.data, answer.len), ret, ret_count);
+    if (r < 0)
+        return error_errno(err, r, "cannot list the trash of pool '%s'", cluster_pool(cluster));
+    return 0;
+}
+
+bool trash_is_marked(const struct image_header *header, const char *prefix)
+{
+    for (size_t i = 0; i < header->metadata.count; i++) {
+        if (strncmp(header->metadata.items[i].key, prefix, strlen(prefix)) == 0)
+            return true;
+    }
+    return false;
 }

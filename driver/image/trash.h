@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "image/image.h"
@@ -28,3 +30,10 @@ void trash_work_unlock(struct cluster *cluster, const char *id, const char *cook
 
 /* Is a client working on image ID now? 1, 0, or a negative errno. */
 int trash_work_locked(struct cluster *cluster, const char *id, int64_t deadline);
+
+/* Everything in the trash, also what only `rbd trash ls --all` shows; *ret is one array, free(). */
+int trash_list(struct cluster *cluster, int64_t deadline, struct rbd_trash_entry **ret,
+               size_t *ret_count, struct error *err);
+
+/* Does the image carry metadata whose key begins with PREFIX? */
+bool trash_is_marked(const struct image_header *header, const char *prefix);
