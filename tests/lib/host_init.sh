@@ -18,7 +18,7 @@ hostname "$name"
 # Our copies of what others have mounted would keep it busy after they have unmounted it.
 while read -r _ _ _ _ point _; do
     case $point in
-        /run/* | /tmp/* | /var/*) printf '%b\n' "$point" ;;
+        /run/* | /tmp/* | /var/*/*) printf '%b\n' "$point" ;;
     esac
 done </proc/self/mountinfo | tac | while IFS= read -r point; do
     umount --lazy -- "$point" || true # gone with the one below it

@@ -26,6 +26,11 @@ START_S = 60
 STOP_S = 30
 
 
+def held_by(host):
+    """What a refusal says of the host that has the volume, as a regular expression."""
+    return rf"(mounted on|in use by) {host} since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+
+
 class NetworkCluster(Cluster):
     """A cluster on a Network, in a namespace of its own. It begins empty: what an earlier run left
     in the directory is on a network that is gone."""

@@ -19,6 +19,7 @@ while dd if=/dev/urandom of=/tmp/record bs=4096 count=1 2>/dev/null; do
     n=$((n + 1))
 done
 cat /tmp/error >>/ack/failed
+exec sleep 1000000
 """
 
 # A row is acknowledged once its transaction has been committed.
@@ -31,12 +32,14 @@ while sqlite3 -bail /data/$1 "PRAGMA synchronous = FULL;
     n=$((n + 1))
 done
 cat /tmp/error >>/ack/failed
+exec sleep 1000000
 """
 
 
 class Writer:
-    """Starts on construction. `directory`: an empty one of this machine, for what it says; it must
-    be on a disk that the hosts' fate does not touch. `file`: where it writes, in the volume."""
+    """Starts on construction, and stays when it has failed, for what is then seen of its volume.
+    `directory`: made on this machine, for what it says; it must be on a disk that the hosts' fate
+    does not touch. `file`: where it writes, in the volume."""
 
     script = None
 
