@@ -118,6 +118,11 @@ void image_io_fence(struct image_io *io)
     atomic_store(&io->fenced, true);
 }
 
+bool image_io_is_fenced(const struct image_io *io)
+{
+    return atomic_load(&io->fenced);
+}
+
 static void request_fail(struct image_request *request, int result)
 {
     int none = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,8 +35,10 @@ unsigned image_io_in_flight(const struct image_io *io);   /* requests not done y
  * keep the old context. Any thread. */
 int image_io_refresh(struct image_io *io, const struct image_header *header, struct error *err);
 
-/* From now on every request fails with -ESHUTDOWN at once (this client was fenced). */
+/* From now on every request fails with -ESHUTDOWN at once (this client was fenced). A request that
+ * the cluster refuses for that reason does this by itself. */
 void image_io_fence(struct image_io *io);
+bool image_io_is_fenced(const struct image_io *io);
 
 enum image_io_kind {
     IMAGE_READ,

@@ -25,6 +25,10 @@
 /* Deadline of each cluster operation that serves others or keeps the watch. */
 #define SERVE_MS 10000
 
+/* One attempt to watch again. Short, because who asks for the volume's status waits meanwhile; the
+ * next attempt follows soon. */
+#define REWATCH_MS 2000
+
 /* Giving up ownership when the cluster is away: whoever comes next breaks the lock. */
 #define RELEASE_MS 10000
 
@@ -399,7 +403,7 @@ static void rewatch(struct ownership *o)
     int r;
 
     o->state = OWNERSHIP_UNWATCHED;
-    r = watch_reopen(o->watch, deadline_in_ms(SERVE_MS));
+    r = watch_reopen(o->watch, deadline_in_ms(REWATCH_MS));
     if (r == -ESHUTDOWN)
         fence(o);
     if (r < 0)
@@ -428,6 +432,10 @@ void ownership_run(struct ownership *o)
     }
     if (o->state == OWNERSHIP_FENCED || o->state == OWNERSHIP_LOST)
         return;
+    if (o->io && image_io_is_fenced(o->io)) { /* I/O was the first to hear of it */
+        o->state = OWNERSHIP_FENCED;
+        return;
+    }
     r = watch_check(o->watch);
     if (r == -ESHUTDOWN)
         fence(o);
@@ -445,8 +453,9 @@ void ownership_release(struct ownership *o)
 
     if (!o)
         return;
-    if (o->state != OWNERSHIP_FENCED && o->state != OWNERSHIP_LOST &&
-        release_lock(o, deadline) == 0)
+    if (o->state == OWNERSHIP_FENCED || o->state == OWNERSHIP_LOST)
+        deadline = deadline_in_ms(REWATCH_MS); /* there is nothing left to give back */
+    else if (release_lock(o, deadline) == 0)
         announce(o, NOTIFY_RELEASED_LOCK, deadline);
     watch_close(o->watch, deadline);
     free(o);

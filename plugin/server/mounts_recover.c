@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "plugin/server/slots.h"
 
@@ -110,7 +111,11 @@ static int take_mounts(struct rebuild *rebuild, struct error *err)
         if (volume_name_check(d->d_name, NULL) < 0)
             continue;
         attach_target(&mounts->attach, d->d_name, path);
-        if (slot_find(mounts, d->d_name) || filesystem_mounted(path, &device) < 0)
+        if (filesystem_mounted(path, &device) < 0) {
+            rmdir(path); /* a host that died leaves it; what is not empty is not ours */
+            continue;
+        }
+        if (slot_find(mounts, d->d_name))
             continue;
         log_warning("'%s' is mounted but the ledger does not know of it; unmounting it", path);
         snprintf(entry.volume, sizeof(entry.volume), "%.*s", VOLUME_NAME_MAX - 1, d->d_name);
