@@ -46,7 +46,7 @@ static const struct argp argp = {
 
 static int print(const struct cli *cli, const struct volume_survey *survey)
 {
-    cleanup_free const struct volume_report **held = calloc(survey->count + 1, sizeof(*held));
+    cleanup_free const struct volume_report **held = calloc(survey->count + 1, sizeof(void *));
     size_t count = 0;
     int status = 0;
 

@@ -306,7 +306,7 @@ static int mount_volume(const struct mount_args *args, const struct volume_facts
                         uint32_t block_bytes, const char *dir, struct error *err)
 {
     cleanup_close int listener = -1;
-    struct rescue rescue;
+    struct rescue rescue = {0};
     int r;
 
     rescue_paths(facts->id, &rescue);

@@ -211,7 +211,7 @@ int command_recover(struct cli *cli, int argc, char *argv[])
         volume_survey(cluster, &request, deadline_in_ms(SURVEY_MS), &survey, &err) < 0)
         return cli_fail(&err);
     progress_end();
-    recovery.held = calloc(survey.count + 1, sizeof(*recovery.held));
+    recovery.held = calloc(survey.count + 1, sizeof(void *));
     recovery.volumes = json_array();
     if (!recovery.held || !recovery.volumes)
         return cli_fail_words("out of memory");

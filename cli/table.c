@@ -74,7 +74,8 @@ static char *clean(const char *text)
 {
     char *copy = strdup(text);
 
-    check(!copy);
+    if (!copy)
+        errx(EXIT_FAILED, "out of memory");
     if (text_is_printable(copy))
         return copy;
     for (char *p = copy; *p; p++) {

@@ -79,7 +79,7 @@ static int detach(const struct rescue *rescue, struct error *err)
 static int unmount(const struct umount_args *args, struct error *err)
 {
     char dir[PATH_MAX];
-    struct rescue rescue;
+    struct rescue rescue = {0};
     json_t *result;
     int r = find(args->dir, dir, &rescue, err);
 
