@@ -28,7 +28,7 @@ class Fio:
     """fio over and over again until stop(): each pass writes files full of checksums at random
     offsets, reads them back and compares."""
 
-    def __init__(self, directory, mib=24, rate_mib=12):
+    def __init__(self, directory, mib=12, rate_mib=12):
         self.directory = Path(directory)
         self.passes = 0
         self.failure = None
