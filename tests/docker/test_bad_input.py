@@ -93,7 +93,7 @@ def test_bad_mount_ids(plugin, method, an_id):
     ("fs", "ntfs"), ("fs", ""), ("uid", "-1"), ("uid", "root"), ("uid", "4294967296"),
     ("gid", "x"), ("mode", "9"), ("mode", "rwx"), ("mode", "77777"),
     ("mount-options", "remount"), ("mount-options", "loop,bind"), ("mount-options", "noatime,,x"),
-    ("object-size", "5M"), ("object-size", "1"), ("data-pool", "a/b"), ("data-pool", "no-such"),
+    ("object-size", "5M"), ("object-size", "1"), ("data-pool", "a/b"), ("data-pool", ".hidden"),
     ("protect", "maybe"), ("owner", "x" * 5000)], ids=lambda text: text[:20])
 def test_bad_options(plugin, option, value):
     with pytest.raises(PluginError) as refusal:
@@ -101,7 +101,7 @@ def test_bad_options(plugin, option, value):
     assert option in str(refusal.value).replace("mount option ", "mount-options ")
 
 
-@pytest.mark.parametrize("option", ["sizes", "Size", "", "device", "o", "x" * 200])
+@pytest.mark.parametrize("option", ["sizes", "Size", "", "device", "o", "x" * 60])
 def test_unknown_options_are_refused_by_name(plugin, option):
     with pytest.raises(PluginError) as refusal:
         plugin.create("bad", **{option: "1"})
@@ -112,6 +112,11 @@ def test_unknown_options_are_refused_by_name(plugin, option):
 def test_option_names_that_cannot_be(plugin, option):
     with pytest.raises(PluginError, match="label|at most"):
         plugin.create("bad", **{option: "1"})
+
+
+def test_a_data_pool_that_does_not_exist(plugin):
+    with pytest.raises(PluginError, match="no pool 'no-such'.*ceph osd pool create"):
+        plugin.create("bad", **{"data-pool": "no-such"})
 
 
 def test_the_refusal_of_an_unknown_option_lists_what_is_allowed(plugin):

@@ -55,10 +55,11 @@ class Connection:
 
     def __init__(self, path, timeout=30):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(timeout)
         self.buffer = b""
         try:
+            # Without a time limit: with one, a full backlog is an error instead of a wait.
             self.socket.connect(str(path))
+            self.socket.settimeout(timeout)
         except OSError:
             self.socket.close()
             raise
