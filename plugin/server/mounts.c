@@ -17,24 +17,40 @@
 #define REMOVE_PATIENCE_MS  3000
 #define RETRIES_MAX         8
 
-/* Of a mounted slot: is all of it still there? -ENOENT when somebody unmounted it behind our back;
- * -ENODEV when its blockd is gone for good; -ESHUTDOWN with err when it was fenced. A blockd that
- * does not answer at once is not held against it: I/O waits for the cluster, as a disk's would. */
-static int check_mounted(struct mounts *mounts, const struct slot *slot, int64_t deadline,
-                         struct error *err)
+/* What the slot's blockd says. One that dies while it is asked is either replaced in a moment or
+ * given up: asked once more, it tells which. */
+static int ask_blockd(struct mounts *mounts, const struct slot *slot, int64_t deadline,
+                      struct blockd_reply *ret)
+{
+    const struct timespec moment = {.tv_nsec = 10 * NS_PER_MS};
+    struct error ignored = {0};
+    int r;
+
+    while ((r = attach_call(&mounts->attach, slot->entry.image_id, BLOCKD_STATUS, deadline, ret,
+                            &ignored)) == -ECONNRESET &&
+           deadline_left_ms(deadline) > 0)
+        nanosleep(&moment, NULL);
+    return r;
+}
+
+/* Of a slot that is not idle: is all of it still there? -ENOENT when it has to be mounted first: it
+ * was lingering, or somebody unmounted it behind our back; -ENODEV when its blockd is gone for
+ * good; -ESHUTDOWN with err when it was fenced. A blockd that does not answer at once is not held
+ * against it: I/O waits for the cluster, as a disk's would. */
+static int check_held(struct mounts *mounts, const struct slot *slot, int64_t deadline,
+                      struct error *err)
 {
     struct blockd_reply reply;
-    struct error ignored = {0};
     char target[PATH_MAX];
+    bool mounted;
     dev_t device;
     int r;
 
     attach_target(&mounts->attach, slot->entry.volume, target);
-    if (filesystem_mounted(target, &device) < 0)
-        return -ENOENT;
-    deadline = deadline_earlier(deadline, deadline_in_ms(HEALTH_MS));
-    r = attach_call(&mounts->attach, slot->entry.image_id, BLOCKD_STATUS, deadline, &reply,
-                    &ignored);
+    mounted = filesystem_mounted(target, &device) == 0;
+    if (slot->entry.device[0] == '\0')
+        return mounted ? -ENODEV : -ENOENT; /* nobody knows what it is a mount of */
+    r = ask_blockd(mounts, slot, deadline_earlier(deadline, deadline_in_ms(HEALTH_MS)), &reply);
     if (r == -ENOENT || r == -ECONNREFUSED)
         return -ENODEV;
     if (r == 0 && reply.state == BLOCKD_FENCED)
@@ -42,17 +58,17 @@ static int check_mounted(struct mounts *mounts, const struct slot *slot, int64_t
                          "volume '%s' was taken over by another host; stop the containers that "
                          "use it here first",
                          slot->entry.volume);
-    return 0;
+    return mounted && slot->state == SLOT_MOUNTED ? 0 : -ENOENT;
 }
 
-/* Put a dead mount away, so that a new one can be made. */
+/* Put away what a dead blockd has left, so that a new mount can be made. */
 static int clear_dead(struct mounts *mounts, struct slot *slot, int64_t deadline, struct error *err)
 {
     struct ledger_entry entry = slot->entry;
     int r = attach_down(&mounts->attach, &entry, deadline, err);
 
     log_warning("volume '%s': its data path is gone; making a new one", entry.volume);
-    slot_update(mounts, slot, &entry, SLOT_MOUNTED);
+    slot_update(mounts, slot, &entry, slot->state);
     if (r < 0)
         error_wrap(err, "volume '%s' lost its data path and cannot be mounted anew", entry.volume);
     return r;
@@ -80,7 +96,7 @@ static int mount_owned(struct mounts *mounts, struct slot *slot, const char *id,
                        struct error *err)
 {
     struct error ignored = {0};
-    int r = slot->state == SLOT_MOUNTED ? check_mounted(mounts, slot, deadline, err) : -ENOENT;
+    int r = slot->state == SLOT_IDLE ? -ENOENT : check_held(mounts, slot, deadline, err);
 
     if (r == -ENODEV) {
         r = clear_dead(mounts, slot, deadline, err);

@@ -10,7 +10,7 @@ import pytest
 
 from lib.crash import Call, report
 from lib.plugin import mount_id
-from lib.proc import wait_until
+from lib.proc import run, wait_until
 
 KILLS = int(os.environ.get("CRASH_KILLS", "3"))
 ROUNDS = max(3, KILLS // 2)
@@ -157,3 +157,18 @@ def test_killed_during_unmount(plugin, volumes, cluster, checked, fs):
                    "the volume to be given back", 60)
     report(f"{fs}: {hits} kills of a blockd during {ROUNDS} unmounts")
     checked(name, fs)
+
+
+def test_a_mount_finds_the_blockd_gone(plugin, volumes, cluster):
+    """It ended where nobody expected it, with nothing left to be kept: the next mount makes a new
+    device, and does not ask the old one."""
+    name = volumes.create()
+    path, an_id = volumes.mount(name)
+    write(path / "file", b"here")
+    blockd = plugin.blockd(cluster.image_id(name))
+    run("umount", path)
+    os.kill(blockd, signal.SIGTERM)
+    wait_until(lambda: not plugin.blockds(), "the end of the blockd", 30)
+    again, _ = volumes.mount(name)
+    assert (again / "file").read_bytes() == b"here"
+    assert plugin.blockd(cluster.image_id(name)) != blockd
