@@ -79,6 +79,8 @@ int command_keeper(struct cli *cli, int argc, char *argv[])
         return EXIT_USAGE;
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    if (chdir("/") < 0) /* stay in nobody's way when that is to be unmounted */
+        return cli_fail_words("cannot change to /: %s", error_words(-errno));
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return cli_fail_words("cannot make a keeper socket: %s", error_words(-errno));
     r = start_process(argv[1], argv + 1, 3, ends[1], -1, &pid, &err);
