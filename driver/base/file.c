@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,8 +18,9 @@
 
 /* A new file is written under this name in the same directory and renamed when it is whole. Names
  * with a dot in front are not looked at by those who scan our directories, and a crash leaves no
- * more than one such file behind. */
-#define NEW_FILE ".new.XXXXXX"
+ * more than one such file behind, until file_remove_unfinished. */
+#define NEW_FILE   ".new.XXXXXX"
+#define NEW_PREFIX ".new."
 
 /* Read up to SIZE bytes: how many there were (fewer only at the end), or a negative errno. */
 static ssize_t read_full(int fd, char *data, size_t size)
@@ -144,6 +146,20 @@ int file_replace(const char *path, const void *data, size_t len, struct error *e
     if (r < 0)
         return error_errno(err, r, "cannot make the new '%s' durable", path);
     return 0;
+}
+
+void file_remove_unfinished(const char *path)
+{
+    DIR *dir = opendir(path);
+
+    if (!dir)
+        return;
+    for (const struct dirent *d; (d = readdir(dir));) {
+        if (strlen(d->d_name) == strlen(NEW_FILE) &&
+            strncmp(d->d_name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0)
+            unlinkat(dirfd(dir), d->d_name, 0);
+    }
+    closedir(dir);
 }
 
 /* One level of a path. Made: exactly MODE, whatever the umask; there already: left as it is. */

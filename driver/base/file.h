@@ -16,5 +16,9 @@ int file_read(const char *path, size_t max, char **ret, size_t *ret_len, struct 
  * one is on disk when the call returns. Mode 0600. */
 int file_replace(const char *path, const void *data, size_t len, struct error *err);
 
+/* Remove what calls of file_replace that a crash cut off have left in directory PATH. Nobody may be
+ * replacing files in there. What cannot be removed stays. */
+void file_remove_unfinished(const char *path);
+
 /* Make PATH and its missing parents, MODE for the last one, 0755 for parents. */
 int file_make_dir(const char *path, mode_t mode, struct error *err);

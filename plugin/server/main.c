@@ -99,6 +99,17 @@ static int make_dirs(const struct settings *settings, char scratch[PATH_MAX], st
     return r;
 }
 
+/* A server that was killed while it wrote a state file has left half of one. */
+static void clean_dirs(const struct settings *settings)
+{
+    char ledger[PATH_MAX];
+
+    snprintf(ledger, sizeof(ledger), "%s/ledger", settings->run_dir);
+    file_remove_unfinished(ledger);
+    file_remove_unfinished(settings->run_dir);
+    file_remove_unfinished(settings->lib_dir);
+}
+
 static int open_cache(const struct settings *settings, struct cache **ret, struct error *err)
 {
     char file[PATH_MAX];
@@ -118,6 +129,7 @@ static int start(const struct settings *settings, struct volume_driver *driver, 
 
     driver->settings = settings;
     driver->scratch_dir = scratch;
+    clean_dirs(settings);
     if (r == 0)
         r = supervisor_client_open(SUPERVISOR_FD, &attach.supervisor, err);
     if (r == 0)

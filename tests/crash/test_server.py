@@ -257,3 +257,14 @@ def test_a_mount_and_its_use_survive_the_server(plugin, volumes):
         assert plugin.mounted(name)
         volumes.unmount(name, an_id)
     assert not plugin.mounted(name)
+
+
+def test_half_a_state_file_goes_with_the_next_server(plugin):
+    """What a server leaves that is killed while it writes one."""
+    halves = [directory / ".new.a1B2c3" for directory in
+              (plugin.run_dir, plugin.run_dir / "ledger", plugin.lib_dir)]
+    for half in halves:
+        half.write_text("{")
+    os.kill(plugin.server_pid(), 9)
+    wait_until(plugin.answers, "the next server", BACK_S)
+    assert not any(half.exists() for half in halves)

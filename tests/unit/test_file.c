@@ -118,6 +118,22 @@ static void test_replace_is_whole(void **state)
     assert_int_equal(scratch_entries(*state), 1);
 }
 
+static void test_remove_unfinished(void **state)
+{
+    static const char *const stay[] = {"volume.json", ".new.", ".new.json", ".new.abcdefg",
+                                       "new.abcdef"};
+    const size_t count = sizeof(stay) / sizeof(stay[0]);
+
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(file_replace(scratch_path(state, stay[i]), "x", 1, NULL), 0);
+    assert_int_equal(file_replace(scratch_path(state, ".new.a1B2c3"), "half", 4, NULL), 0);
+    file_remove_unfinished(*state);
+    assert_int_equal(scratch_entries(*state), count);
+    for (size_t i = 0; i < count; i++)
+        assert_content(scratch_path(state, stay[i]), "x", 1);
+    file_remove_unfinished(scratch_path(state, "no-such-directory"));
+}
+
 static void test_read_limits(void **state)
 {
     static const size_t sizes[] = {0, 1, 4095, 4096, 4097, 8192, 100000};
@@ -224,11 +240,17 @@ static void test_relative_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        scratch_test(test_replace_and_read),    scratch_test(test_replace_long_names),
-        scratch_test(test_replace_fails_clean), scratch_test(test_replace_is_whole),
-        scratch_test(test_read_limits),         scratch_test(test_read_proc),
-        scratch_test(test_read_fails),          scratch_test(test_make_dir),
-        scratch_test(test_make_dir_fails),      scratch_test(test_relative_path),
+        scratch_test(test_replace_and_read),
+        scratch_test(test_replace_long_names),
+        scratch_test(test_replace_fails_clean),
+        scratch_test(test_replace_is_whole),
+        scratch_test(test_remove_unfinished),
+        scratch_test(test_read_limits),
+        scratch_test(test_read_proc),
+        scratch_test(test_read_fails),
+        scratch_test(test_make_dir),
+        scratch_test(test_make_dir_fails),
+        scratch_test(test_relative_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
