@@ -21,7 +21,7 @@ from lib import images  # noqa: E402
 from lib.cluster import DATA_POOL, Cluster  # noqa: E402
 from lib.dockerd import Dockerd  # noqa: E402
 from lib.paths import BUILD  # noqa: E402
-from lib.plugin import Plugin, mount_id  # noqa: E402
+from lib.plugin import Plugin, mount_id, remove_stale_sockets  # noqa: E402
 from lib.proc import wait_until  # noqa: E402
 
 CLUSTER_DIR = os.environ.get("TEST_CLUSTER_DIR", "/var/tmp/docker-volume-rados/test-cluster")
@@ -83,6 +83,7 @@ def plugin(cluster, base):
 
 @pytest.fixture(scope="session")
 def dockerd(base):
+    remove_stale_sockets()
     dockerd = Dockerd(base / "docker").start()
     images.load(dockerd, "busybox")
     yield dockerd
