@@ -41,11 +41,11 @@ int image_leftovers(struct cluster *cluster, const char *mark_prefix, int64_t de
     size_t count;
     int r = trash_list(cluster, deadline, &entries, &count, err);
 
-    if (r == 0 && count > 0) {
-        found.items = calloc(count, sizeof(*found.items));
-        if (!found.items)
-            r = error_errno(err, -ENOMEM, "cannot list the trash");
-    }
+    if (r < 0)
+        return r;
+    found.items = calloc(count + 1, sizeof(*found.items)); /* never of nothing */
+    if (!found.items)
+        return error_errno(err, -ENOMEM, "cannot list the trash");
     for (size_t i = 0; i < count && r >= 0; i++) {
         r = is_leftover(cluster, &entries[i], mark_prefix, deadline, err);
         if (r == 1) {
