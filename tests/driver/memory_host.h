@@ -254,6 +254,7 @@ struct host {
     struct answer answer; /* the last one */
     pthread_t watchdog;
     int watchdog_end; /* eventfd */
+    pthread_barrier_t watchdog_runs;
 };
 
 static inline void forget(struct host *host, unsigned i)
@@ -499,6 +500,7 @@ static inline void *watchdog_main(void *arg)
     struct host *host = arg;
     struct pollfd end = {.fd = host->watchdog_end, .events = POLLIN};
 
+    pthread_barrier_wait(&host->watchdog_runs);
     if (poll(&end, 1, WATCHDOG_MS) != 0)
         return NULL;
     print_error("the watchdog ends this test\n");
@@ -527,7 +529,11 @@ static inline int setup(void **state)
     host->settings = (struct backend_settings){.name = "test-volume", .logical_block_bytes = 4096};
     host->watchdog_end = eventfd(0, EFD_CLOEXEC);
     assert_true(host->watchdog_end >= 0);
+    /* A fork while a thread is starting would copy locks of the address sanitizer that the new
+     * thread holds, and each thread of the child would wait for them for ever. */
+    assert_int_equal(pthread_barrier_init(&host->watchdog_runs, NULL, 2), 0);
     assert_int_equal(pthread_create(&host->watchdog, NULL, watchdog_main, host), 0);
+    pthread_barrier_wait(&host->watchdog_runs);
     *state = host;
     return 0;
 }
@@ -550,6 +556,7 @@ static inline int teardown(void **state)
     }
     assert_int_equal(write(host->watchdog_end, &one, sizeof(one)), sizeof(one));
     pthread_join(host->watchdog, NULL);
+    pthread_barrier_destroy(&host->watchdog_runs);
     close(host->watchdog_end);
     free(host);
     return 0;
