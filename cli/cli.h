@@ -34,6 +34,11 @@ struct cli {
  * struct cli *. */
 void cli_parse(struct cli *cli, const struct argp *argp, int argc, char *argv[], void *args);
 
+/* The same for a command that takes one word, such as "VOLUME", and the options of CHILDREN. DOC is
+ * its --help. Returns the word. */
+const char *cli_parse_word(struct cli *cli, const char *what, const char *doc,
+                           const struct argp_child *children, int argc, char *argv[]);
+
 /* Children of every command's argp: the options that all commands have, those and --yes, and those
  * of a program that works on this host. Their parsers are given the struct cli. */
 extern const struct argp cli_common_argp;

@@ -10,39 +10,6 @@
 
 /* radosvol inspect VOLUME */
 
-struct inspect_args {
-    struct cli *cli;
-    const char *name;
-};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct inspect_args *args = state->input;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        cli_init_children(state, args->cli, cli_common);
-        return 0;
-    case ARGP_KEY_ARG:
-        if (args->name)
-            argp_error(state, "one volume at a time");
-        args->name = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which volume?");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static const struct argp argp = {
-    .parser = parse,
-    .args_doc = "VOLUME",
-    .doc = "Show everything that is known of a volume.",
-    .children = cli_common,
-};
-
 static json_t *feature_list(uint64_t features)
 {
     static const struct {
@@ -125,13 +92,12 @@ int command_inspect(struct cli *cli, int argc, char *argv[])
 {
     cleanup_volume_facts struct volume_facts facts = {0};
     cleanup_cluster struct cluster *cluster = NULL;
-    struct inspect_args args = {.cli = cli};
+    const char *name = cli_parse_word(cli, "VOLUME", "Show everything that is known of a volume.",
+                                      cli_common, argc, argv);
     enum holder_life life = HOLDER_FOREIGN;
     struct error err;
 
-    cli_parse(cli, &argp, argc, argv, &args);
-    if (cli_connect(cli, &cluster, &err) < 0 ||
-        cli_read_volume(cluster, args.name, &facts, &err) < 0)
+    if (cli_connect(cli, &cluster, &err) < 0 || cli_read_volume(cluster, name, &facts, &err) < 0)
         return cli_fail(&err);
     if (facts.lock.count > 0 &&
         takeover_look(cluster, facts.id, &facts.lock, deadline_in_ms(CLI_READ_MS), &life, &err) < 0)

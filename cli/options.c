@@ -99,3 +99,42 @@ void cli_parse(struct cli *cli, const struct argp *argp, int argc, char *argv[],
         exit(EXIT_USAGE);
     }
 }
+
+struct word_args {
+    struct cli *cli;
+    const char *what;
+    const struct argp_child *children;
+    const char *word;
+};
+
+static error_t parse_word(int key, char *arg, struct argp_state *state)
+{
+    struct word_args *args = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        cli_init_children(state, args->cli, args->children);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (args->word)
+            argp_error(state, "one %s at a time", args->what);
+        args->word = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which %s?", args->what);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const char *cli_parse_word(struct cli *cli, const char *what, const char *doc,
+                           const struct argp_child *children, int argc, char *argv[])
+{
+    struct word_args args = {.cli = cli, .what = what, .children = children};
+    const struct argp argp = {
+        .parser = parse_word, .args_doc = what, .doc = doc, .children = children};
+
+    cli_parse(cli, &argp, argc, argv, &args);
+    return args.word;
+}

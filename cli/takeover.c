@@ -12,40 +12,10 @@
 
 #define TAKEOVER_MS 60000
 
-struct takeover_args {
-    struct cli *cli;
-    const char *name;
-};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct takeover_args *args = state->input;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        cli_init_children(state, args->cli, cli_common_ask);
-        return 0;
-    case ARGP_KEY_ARG:
-        if (args->name)
-            argp_error(state, "one volume at a time; 'radosvol recover' frees all of a host");
-        args->name = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which volume?");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static const struct argp argp = {
-    .parser = parse,
-    .args_doc = "VOLUME",
-    .doc = "Take a volume away from the client that holds it, and leave it free.\v"
-           "For a host that lives and is cut off from its users. A volume of a dead host needs "
-           "none of this: the next mount takes it over by itself.",
-    .children = cli_common_ask,
-};
+static const char doc[] =
+    "Take a volume away from the client that holds it, and leave it free.\v"
+    "For a host that lives and is cut off from its users. A volume of a dead host needs none of "
+    "this: the next mount takes it over by itself. 'radosvol recover' frees all that a host holds.";
 
 static void announce(const struct volume_facts *facts, enum holder_life life)
 {
@@ -97,16 +67,14 @@ int command_takeover(struct cli *cli, int argc, char *argv[])
 {
     cleanup_volume_facts struct volume_facts facts = {0};
     cleanup_cluster struct cluster *cluster = NULL;
-    struct takeover_args args = {.cli = cli};
+    const char *name = cli_parse_word(cli, "VOLUME", doc, cli_common_ask, argc, argv);
     struct error err;
 
-    cli_parse(cli, &argp, argc, argv, &args);
-    if (cli_connect(cli, &cluster, &err) < 0 ||
-        cli_read_volume(cluster, args.name, &facts, &err) < 0)
+    if (cli_connect(cli, &cluster, &err) < 0 || cli_read_volume(cluster, name, &facts, &err) < 0)
         return cli_fail(&err);
     if (facts.lock.count == 0)
         return cli_fail_words("nobody holds volume '%s', so there is nothing to take over: any "
                               "host can mount it",
-                              args.name);
+                              name);
     return take_over(cli, cluster, &facts, &err) < 0 ? cli_fail(&err) : 0;
 }

@@ -13,39 +13,9 @@
 
 #define DETACH_MS 30000
 
-struct umount_args {
-    struct cli *cli;
-    const char *dir;
-};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct umount_args *args = state->input;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        cli_init_children(state, args->cli, cli_common);
-        return 0;
-    case ARGP_KEY_ARG:
-        if (args->dir)
-            argp_error(state, "one directory at a time");
-        args->dir = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which directory?");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static const struct argp argp = {
-    .parser = parse,
-    .args_doc = "DIR",
-    .doc = "Unmount what 'radosvol mount' has mounted on DIR, and give the volume back. May be "
-           "repeated when it failed.",
-    .children = cli_common,
-};
+static const char doc[] =
+    "Unmount what 'radosvol mount' has mounted on DIR, and give the volume back. May be repeated "
+    "when it failed.";
 
 static int find(const char *dir, char canonical[PATH_MAX], struct rescue *ret, struct error *err)
 {
@@ -76,34 +46,33 @@ static int detach(const struct rescue *rescue, struct error *err)
     return 0;
 }
 
-static int unmount(const struct umount_args *args, struct error *err)
+static int unmount(const struct cli *cli, const char *dir, struct error *err)
 {
-    char dir[PATH_MAX];
+    char canonical[PATH_MAX];
     struct rescue rescue = {0};
     json_t *result;
-    int r = find(args->dir, dir, &rescue, err);
+    int r = find(dir, canonical, &rescue, err);
 
     if (r == 0)
-        r = filesystem_leave(dir, err);
+        r = filesystem_leave(canonical, err);
     if (r == 0)
         r = detach(&rescue, err);
     if (r < 0)
         return r;
     rescue_remove(&rescue);
     result = json_object();
-    object_add_text(result, "directory", dir);
+    object_add_text(result, "directory", canonical);
     object_add(result, "mounted", json_false());
-    object_print(args->cli, result);
+    object_print(cli, result);
     return 0;
 }
 
 int command_umount(struct cli *cli, int argc, char *argv[])
 {
-    struct umount_args args = {.cli = cli};
+    const char *dir = cli_parse_word(cli, "DIR", doc, cli_common, argc, argv);
     struct error err;
 
-    cli_parse(cli, &argp, argc, argv, &args);
     if (geteuid() != 0)
         return cli_fail_words("only root can unmount; run it as root");
-    return unmount(&args, &err) < 0 ? cli_fail(&err) : 0;
+    return unmount(cli, dir, &err) < 0 ? cli_fail(&err) : 0;
 }

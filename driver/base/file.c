@@ -88,18 +88,29 @@ int file_read(const char *path, size_t max, char **ret, size_t *ret_len, struct 
     return 0;
 }
 
-static int write_durably(int fd, const char *data, size_t len)
+int file_write_all(int fd, const void *data, size_t len)
 {
+    const char *at = data;
+
     while (len > 0) {
-        ssize_t n = write(fd, data, len);
+        ssize_t n = write(fd, at, len);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return -errno;
-        data += n;
+        at += n;
         len -= (size_t)n;
     }
+    return 0;
+}
+
+static int write_durably(int fd, const char *data, size_t len)
+{
+    int r = file_write_all(fd, data, len);
+
+    if (r < 0)
+        return r;
     return fsync(fd) < 0 ? -errno : 0;
 }
 

@@ -12,6 +12,9 @@
  * 0, -ENOENT, -EFBIG, or another errno. */
 int file_read(const char *path, size_t max, char **ret, size_t *ret_len, struct error *err);
 
+/* Write all of DATA to FD. 0 or a negative errno. */
+int file_write_all(int fd, const void *data, size_t len);
+
 /* Replace PATH by LEN bytes of DATA at once: readers see the old file or the new one, and the new
  * one is on disk when the call returns. Mode 0600. */
 int file_replace(const char *path, const void *data, size_t len, struct error *err);

@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 
 /* How a tool is run.
  *
@@ -87,21 +88,6 @@ static int above_standard(int fd)
     return fcntl(fd, F_DUPFD_CLOEXEC, PASS_FD_NUMBER + 1);
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 /* What the tool reads: a descriptor, or a negative errno. */
 static int open_input(const char *input)
 {
@@ -115,7 +101,7 @@ static int open_input(const char *input)
     if (fd < 0)
         return -errno;
     if (input) {
-        r = write_all(fd, input, strlen(input));
+        r = file_write_all(fd, input, strlen(input));
         if (r < 0)
             return r;
         if (lseek(fd, 0, SEEK_SET) < 0)

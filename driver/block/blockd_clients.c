@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/packet.h"
 
 void blockd_clients_init(struct blockd_clients *clients, int listener)
 {
@@ -56,47 +57,22 @@ void blockd_clients_poll(const struct blockd_clients *clients, struct pollfd pol
         (struct pollfd){.fd = room ? clients->listener : -1, .events = POLLIN};
 }
 
-/* The one descriptor of a message, or -1. */
-static int message_fd(struct msghdr *message)
-{
-    const struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    int fd;
-
-    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-        header->cmsg_len != CMSG_LEN(sizeof(fd)))
-        return -1;
-    memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    return fd;
-}
-
 /* 0, -EAGAIN, or the client is to be closed. */
 static int take_request(struct blockd_client *client)
 {
-    char packet[sizeof(struct blockd_request) + 1]; /* one more, so that a longer one shows */
-    struct iovec part = {.iov_base = packet, .iov_len = sizeof(packet)};
-    union {
-        struct cmsghdr header; /* for its alignment */
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct msghdr message = {
-        .msg_iov = &part,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = CMSG_LEN(sizeof(int)), /* without padding, which has room for a second */
-    };
+    char packet[sizeof(struct blockd_request)];
     cleanup_close int fd = -1;
     struct blockd_request request;
-    ssize_t len = recvmsg(client->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    ssize_t len = packet_receive(client->fd, packet, sizeof(packet), MSG_DONTWAIT, &fd);
     int r;
 
     if (len < 0)
-        return -errno;
-    fd = message_fd(&message);
+        return (int)len;
     r = len == 0 ? -ECONNRESET : blockd_request_check(packet, (size_t)len, &request);
     if (r < 0)
         return r;
     client->waits = request.op;
-    if (request.op == BLOCKD_ADOPT && !(message.msg_flags & MSG_CTRUNC))
+    if (request.op == BLOCKD_ADOPT)
         client->adoption_fd = steal_fd(&fd);
     return 0;
 }

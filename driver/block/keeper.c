@@ -14,80 +14,34 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/packet.h"
 
 /* The supervisor sends what it has as soon as it has started us. */
 #define OPEN_WAIT_MS 10000
 
-union descriptor_message {
-    struct cmsghdr header; /* for its alignment */
-    char bytes[CMSG_SPACE(sizeof(int))];
-};
-
 int keeper_send(int socket, const char *name, int fd)
 {
     struct keeper_packet packet = {.version = KEEPER_VERSION};
-    struct iovec part = {.iov_base = &packet, .iov_len = sizeof(packet)};
-    union descriptor_message control = {0};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     size_t len = strlen(name);
 
     if (len >= sizeof(packet.name))
         return -ENAMETOOLONG;
     memcpy(packet.name, name, len);
-    if (fd >= 0) {
-        struct cmsghdr *header = &control.header;
-
-        *header = (struct cmsghdr){
-            .cmsg_len = CMSG_LEN(sizeof(fd)),
-            .cmsg_level = SOL_SOCKET,
-            .cmsg_type = SCM_RIGHTS,
-        };
-        memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
-    }
-    if (sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        return -errno;
-    return 0;
-}
-
-/* The one descriptor that came along, or -1. */
-static int received_fd(struct msghdr *message)
-{
-    const struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    int fd;
-
-    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-        header->cmsg_len != CMSG_LEN(sizeof(fd)))
-        return -1;
-    memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    return fd;
+    return packet_send(socket, &packet, sizeof(packet), fd, MSG_DONTWAIT);
 }
 
 int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd)
 {
     struct keeper_packet packet;
-    struct iovec part = {.iov_base = &packet, .iov_len = sizeof(packet)};
-    union descriptor_message control;
-    struct msghdr message = {
-        .msg_iov = &part,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = CMSG_LEN(sizeof(int)), /* without padding, which has room for a second */
-    };
     cleanup_close int fd = -1;
-    ssize_t len;
+    ssize_t len = packet_receive(socket, &packet, sizeof(packet), 0, &fd);
 
-    do {
-        len = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-    } while (len < 0 && errno == EINTR);
-    if (len < 0)
-        return -errno;
     if (len == 0)
         return -ECONNRESET;
-    fd = received_fd(&message);
-    if (len != sizeof(packet) || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ||
-        packet.version != KEEPER_VERSION || !memchr(packet.name, 0, sizeof(packet.name)))
+    if (len < 0)
+        return len == -EMSGSIZE ? -EBADMSG : (int)len;
+    if (len != sizeof(packet) || packet.version != KEEPER_VERSION ||
+        !memchr(packet.name, 0, sizeof(packet.name)))
         return -EBADMSG;
     memcpy(ret_name, packet.name, sizeof(packet.name));
     *ret_fd = steal_fd(&fd);

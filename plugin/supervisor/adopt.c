@@ -15,37 +15,17 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/packet.h"
 #include "block/control.h"
 #include "plugin/supervisor/blockd_files.h"
 
 /* How long a blockd may take to answer before the operator hears of it. */
 #define ANSWER_MS 10000
 
-/* The packet that hands KEEPER over. */
-static int send_request(int connection, int keeper)
-{
-    struct blockd_request request = {.version = BLOCKD_VERSION, .op = BLOCKD_ADOPT};
-    struct iovec iov = {.iov_base = &request, .iov_len = sizeof(request)};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
-
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(cmsg), &keeper, sizeof(keeper));
-    return sendmsg(connection, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 /* Give the blockd behind CONNECTION a new keeper socket and wait for what comes. */
 static int ask(struct blockds *blockds, struct blockd *b, int connection)
 {
+    const struct blockd_request request = {.version = BLOCKD_VERSION, .op = BLOCKD_ADOPT};
     uint32_t index = blockds_index(blockds, b);
     cleanup_close int theirs = -1;
     int ends[2];
@@ -57,7 +37,7 @@ static int ask(struct blockds *blockds, struct blockd *b, int connection)
     theirs = ends[1];
     if (fcntl(b->keeper, F_SETFL, O_NONBLOCK) < 0)
         return -errno;
-    rc = send_request(connection, theirs);
+    rc = packet_send(connection, &request, sizeof(request), theirs, 0);
     if (rc == 0)
         rc = loop_add(blockds->loop, b->keeper, LOOP_KEEPER, index);
     if (rc == 0)

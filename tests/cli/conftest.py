@@ -72,27 +72,13 @@ def radosvol(cluster, plugin, base):
     return Radosvol(cluster, plugin.base, plugin.socket)
 
 
-class Account:
-    """The state after the last test, which is the one before the next."""
-
-    def __init__(self, cluster, plugin, directories):
-        self.take = lambda: leaks.take(cluster, plugin, directories)
-        self.before = self.take()
-
-    def settle(self):
-        try:
-            leaks.check(self.before, self.take)
-        finally:
-            self.before = self.take()
-
-
 @pytest.fixture(scope="session")
 def account(cluster, plugin, base):
     # Those of the warm-up have given their volumes back, and may not have ended yet.
     blockds = plugin.run_dir / "blockd"
     proc.wait_until(lambda: not plugin.blockd_pids() and not any(blockds.iterdir()),
                     "the end of the first blockds", 30)
-    return Account(cluster, plugin, [base])
+    return leaks.Account(cluster, plugin, [base])
 
 
 @pytest.fixture(autouse=True)

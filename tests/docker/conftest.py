@@ -14,23 +14,9 @@ if not os.environ.get("SOAK"):
     collect_ignore = ["test_outage.py", "test_faults.py"]
 
 
-class Account:
-    """The state after the last test, which is the one before the next."""
-
-    def __init__(self, cluster, plugin, directories):
-        self.take = lambda: leaks.take(cluster, plugin, directories)
-        self.before = self.take()
-
-    def settle(self):
-        try:
-            leaks.check(self.before, self.take)
-        finally:
-            self.before = self.take()
-
-
 @pytest.fixture(scope="session")
 def account(cluster, plugin, dockerd, base):
-    return Account(cluster, plugin, [base])
+    return leaks.Account(cluster, plugin, [base])
 
 
 @pytest.fixture(autouse=True)

@@ -114,3 +114,17 @@ def check(before, take_again, ignore=()):
         if time.monotonic() >= deadline:
             raise AssertionError("left behind:\n  " + "\n  ".join(lines))
         time.sleep(0.3)
+
+
+class Account:
+    """The state after the last test, which is the one before the next."""
+
+    def __init__(self, cluster, plugin, directories):
+        self.take = lambda: take(cluster, plugin, directories)
+        self.before = self.take()
+
+    def settle(self):
+        try:
+            check(self.before, self.take)
+        finally:
+            self.before = self.take()
