@@ -161,7 +161,7 @@ static void answer_late(struct calls *calls)
             error_set(&err, -ETIMEDOUT,
                       "volume '%s': no end in time: %s; is the cluster reachable (\"ceph -s\")?",
                       call_volume(call), call->endpoint->late);
-            reply_err(&reply, err.text);
+            endpoint_fail(call->endpoint, err.text, &reply);
             leave_running(call, CALL_LATE);
             call->reply = reply;
             call->users++;
@@ -249,7 +249,8 @@ struct call *calls_start(struct calls *calls, const struct endpoint *endpoint,
     pthread_cond_broadcast(&calls->changed);
     pthread_mutex_unlock(&calls->lock);
     if (workers_run(endpoint->changes ? calls->changers : calls->readers, run, call) < 0) {
-        reply_err(&reply, "no thread can be started to do this; is the host out of memory?");
+        endpoint_fail(endpoint, "no thread can be started to do this; is the host out of memory?",
+                      &reply);
         finish(call, &reply);
         call_put(call);
     }

@@ -16,6 +16,14 @@ const struct endpoint *endpoint_find(const struct endpoint table[], const char *
     return NULL;
 }
 
+void endpoint_fail(const struct endpoint *endpoint, const char *words, struct reply *reply)
+{
+    if (endpoint->err_forgets)
+        reply_drop(reply);
+    else
+        reply_err(reply, words);
+}
+
 static int check_id(const char *id, struct error *err)
 {
     if (!id || id[0] == '\0')

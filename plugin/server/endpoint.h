@@ -28,12 +28,18 @@ struct endpoint {
     void (*handle)(void *service, const struct json_request *request, int64_t deadline,
                    struct reply *reply);
     bool changes;     /* it changes something: such calls never keep those that only read waiting */
+    /* An Err, whatever its words, makes dockerd forget the volume for good. So only the handler may
+     * give one; what hinders it is left without an answer, and dockerd asks again. */
+    bool err_forgets;
     int limit_ms;     /* the deadline, from the moment the request was read */
     const char *late; /* what becomes of it when the deadline passes all the same */
 };
 
 /* The endpoint for PATH, or NULL. */
 const struct endpoint *endpoint_find(const struct endpoint table[], const char *path);
+
+/* Answer that the call came to nothing before a handler could judge it, for the reason in WORDS. */
+void endpoint_fail(const struct endpoint *endpoint, const char *words, struct reply *reply);
 
 /* Decode and check the body of a request: 0, or negative errno with err (*ret is empty then). A
  * request that needs nothing may come without a body. */

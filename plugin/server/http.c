@@ -53,7 +53,8 @@ struct exchange {
     char *body;
     size_t body_len;
     size_t body_cap;
-    const char *refusal; /* why the body is not kept */
+    const char *refusal; /* what is wrong with the request */
+    const char *failure; /* why it is not looked at */
     size_t drained;
     int64_t started;
     struct call *call;
@@ -102,7 +103,7 @@ static bool receive(struct exchange *exchange, const char *data, size_t len)
         return false;
     if (!exchange->refusal && exchange->body_len + len > JSON_REQUEST_BODY_MAX)
         exchange->refusal = "the request is larger than 1 MiB";
-    if (!exchange->refusal && exchange->body_len + len > exchange->body_cap) {
+    if (!exchange->refusal && !exchange->failure && exchange->body_len + len > exchange->body_cap) {
         size_t cap = exchange->body_len + len < 512 ? 512 : (exchange->body_len + len) * 2;
         char *body = NULL;
 
@@ -113,10 +114,10 @@ static bool receive(struct exchange *exchange, const char *data, size_t len)
             exchange->body = body;
             exchange->body_cap = cap;
         } else {
-            exchange->refusal = "too many large requests at once; try again";
+            exchange->failure = "too many large requests at once; try again";
         }
     }
-    if (exchange->refusal) {
+    if (exchange->refusal || exchange->failure) {
         release_body(exchange);
         exchange->drained += len;
         return exchange->drained <= DRAIN_BYTES_MAX;
@@ -134,7 +135,7 @@ static enum MHD_Result send_reply(struct exchange *exchange, struct reply *reply
     enum MHD_Result result;
     unsigned status = reply->status ? reply->status : MHD_HTTP_OK;
 
-    if (reply->drop)
+    if (reply->drop || (!body && exchange->endpoint && exchange->endpoint->err_forgets))
         return MHD_NO;
     response = body ? MHD_create_response_from_buffer(strlen(body), body, MHD_RESPMEM_MUST_FREE)
                     : MHD_create_response_from_buffer(strlen(OUT_OF_MEMORY), (void *)OUT_OF_MEMORY,
@@ -167,6 +168,19 @@ static enum MHD_Result refuse(struct exchange *exchange, unsigned status, const 
     return result;
 }
 
+/* The request may have been right. */
+static enum MHD_Result fail(struct exchange *exchange, const char *words)
+{
+    struct reply reply = {0};
+    enum MHD_Result result;
+
+    log_warning("%s came to nothing: %s", exchange->path, words);
+    endpoint_fail(exchange->endpoint, words, &reply);
+    result = send_reply(exchange, &reply);
+    reply_free(&reply);
+    return result;
+}
+
 static void resume(void *arg)
 {
     struct exchange *exchange = arg;
@@ -184,7 +198,7 @@ static enum MHD_Result hand_on(struct exchange *exchange, struct json_request *r
                                  info->connect_fd, resume, exchange);
     if (!exchange->call) {
         /* Called again, without a call: answered as out of memory. */
-        exchange->refusal = "the plugin is out of memory";
+        exchange->failure = "the plugin is out of memory";
         MHD_resume_connection(exchange->connection);
     }
     return MHD_YES;
@@ -208,8 +222,12 @@ static enum MHD_Result dispatch(struct exchange *exchange)
         return refuse(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, "the method must be POST");
     if (exchange->refusal)
         return refuse(exchange, MHD_HTTP_OK, exchange->refusal);
+    if (exchange->failure)
+        return fail(exchange, exchange->failure);
     r = endpoint_read_request(endpoint, exchange->body, exchange->body_len, &request, &err);
     release_body(exchange);
+    if (r == -ENODATA) /* dockerd repeats a call whose connection broke without its body */
+        return fail(exchange, err.text);
     if (r < 0)
         return refuse(exchange, MHD_HTTP_OK, err.text);
     if (!endpoint->quick || !endpoint->quick(exchange->http->service, &request, &reply))

@@ -229,6 +229,7 @@ const struct endpoint volume_driver_endpoints[] = {
      .needs = NEED_NAME,
      .quick = volume_driver_quick_get,
      .handle = volume_driver_get,
+     .err_forgets = true,
      .limit_ms = 10000,
      .late = "nothing has changed"},
     {.path = "/VolumeDriver.List",
