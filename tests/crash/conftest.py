@@ -2,11 +2,6 @@
 """Processes are killed and stopped here, the plugin's and the cluster's, on one host and without a
 dockerd: volumes are mounted by the plugin's protocol.
 
-CRASH_KILLS             how often a blockd is killed under load, for each file system (default 3)
-CRASH_SERVER_KILLS      how often the server or the supervisor is killed among calls (default 8)
-CRASH_SUPERVISOR_KILLS  how often the supervisor is killed under load (default 1)
-CRASH_STALL_S           how long what stands still does so (default 20)
-
 Measurements are printed: pytest -s shows them, and tests/run."""
 
 import itertools

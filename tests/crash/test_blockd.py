@@ -9,10 +9,11 @@ import time
 import pytest
 
 from lib.crash import Call, report
+from lib.lengths import length
 from lib.plugin import mount_id
 from lib.proc import run, wait_until
 
-KILLS = int(os.environ.get("CRASH_KILLS", "3"))
+KILLS = length(3, 50)
 ROUNDS = max(3, KILLS // 2)
 
 # One that keeps dying is started with growing delays; these are about single deaths, so a mount

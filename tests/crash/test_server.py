@@ -11,11 +11,12 @@ import pytest
 
 from lib import http
 from lib.crash import report
+from lib.lengths import length
 from lib.load import Pulse
 from lib.plugin import PluginError, mount_id
 from lib.proc import wait_until
 
-KILLS = int(os.environ.get("CRASH_SERVER_KILLS", "8"))
+KILLS = length(8, 200)
 THREADS = 3
 VOLUMES = 2  # of each thread
 

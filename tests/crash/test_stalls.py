@@ -11,10 +11,11 @@ import pytest
 
 from lib.cluster import Cluster
 from lib.crash import report
+from lib.lengths import length
 from lib.proc import wait_until
 
 WATCH_TIMEOUT_S = 15  # the plugin's default: after this the cluster forgets a silent watcher
-LONG_S = max(int(os.environ.get("CRASH_STALL_S", "20")), WATCH_TIMEOUT_S + 1)
+LONG_S = length(WATCH_TIMEOUT_S + 5, 60)
 
 pytestmark = pytest.mark.timeout(300 + 10 * LONG_S)
 

@@ -8,11 +8,12 @@ import time
 import pytest
 
 from lib.crash import report
+from lib.lengths import length
 from lib.load import Pulse
 from lib.plugin import mount_id
 from lib.proc import alive, wait_until
 
-KILLS = int(os.environ.get("CRASH_SUPERVISOR_KILLS", "1"))
+KILLS = length(1, 20)
 
 pytestmark = pytest.mark.timeout(300 + 20 * KILLS)
 

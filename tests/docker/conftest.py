@@ -1,17 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every test here ends with an account of what it left behind.
-
-SOAK=1  also the files that spend minutes with clusters that are away or broken (scripts/check --soak)
-"""
-
-import os
+"""Every test here ends with an account of what it left behind."""
 
 import pytest
 
 from lib import leaks
-
-if not os.environ.get("SOAK"):
-    collect_ignore = ["test_outage.py", "test_faults.py"]
 
 
 @pytest.fixture(scope="session")

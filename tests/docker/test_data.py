@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data are right: verified I/O over the whole path, and a database whose container is killed.
+"""The data are right: verified I/O over the whole path, and a database whose container is killed."""
 
-DATA_TEST_MIB  how much fio writes and reads back for each file system (default 1024)
-"""
-
-import os
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -14,7 +10,7 @@ import pytest
 from lib import images
 from lib.proc import run, wait_until
 
-MIB = int(os.environ.get("DATA_TEST_MIB", "1024"))
+MIB = 1024  # what fio writes and reads back for each file system
 
 pytestmark = pytest.mark.timeout(420)
 

@@ -4,16 +4,12 @@
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from lib import http
 from lib.cluster import Cluster
-from lib.dockerd import Dockerd
-from lib import images
-from lib.paths import BUILD
-from lib.plugin import Plugin, PluginError, mount_id
+from lib.plugin import PluginError, mount_id
 from lib.proc import wait_until
 
 pytestmark = pytest.mark.timeout(300)

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many rounds of what users do all day, several at a time, with nothing left behind.
-
-ROUNDS  how many in all (default 200)
-"""
+"""Many rounds of what users do all day, several at a time, with nothing left behind."""
 
 import concurrent.futures
 import os
 
 import pytest
 
-ROUNDS = int(os.environ.get("ROUNDS", "200"))
+ROUNDS = 200
 THREADS = 4
 
 

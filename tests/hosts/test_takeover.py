@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A host dies or is cut off, and another one takes its volumes over by itself: nothing that was
-acknowledged is lost, and there are never two writers.
-
-HOSTS_ROUNDS    how often a host is killed, and cut off (default 2)
-HOSTS_ATTEMPTS  mounts that two hosts try at the same time (default 100)
-"""
+acknowledged is lost, and there are never two writers."""
 
 import hashlib
 import json
@@ -23,12 +19,13 @@ import pytest
 from lib import proc
 from lib.cluster import POOL
 from lib.hosts import WATCH_TIMEOUT_S, held_by
+from lib.lengths import length
 from lib.plugin import PluginError
 from lib.proc import CommandError, run
 from lib.records import RecordWriter, RowWriter
 
-ROUNDS = int(os.environ.get("HOSTS_ROUNDS", "2"))
-ATTEMPTS = int(os.environ.get("HOSTS_ATTEMPTS", "100"))
+ROUNDS = length(2, 20)  # how often a host is killed, and cut off
+ATTEMPTS = length(100, 1000)  # mounts that two hosts try at the same time
 
 # A volume's host is lost: the next mount waits for its watch to expire. Beyond that and the
 # promised 3 s there is what a busy machine takes to start a container.

@@ -15,7 +15,7 @@ from pathlib import Path
 from lib import proc
 from lib.cluster import Cluster
 from lib.dockerd import Dockerd
-from lib.network import Namespace, inode, inside
+from lib.network import Namespace, inside
 from lib.paths import BUILD, DEV_CLUSTER
 from lib.plugin import Plugin, mount_id
 
