@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import rbd  # of the package python3-rbd
 
+from lib.load import write_synced
 from lib import proc
 from lib.paths import BUILD
 from lib.plugin import PluginError
@@ -170,8 +171,7 @@ def test_takeover(radosvol, volumes, plugin, other, cluster):
     for name in ("db", "bystander"):
         volumes.create(name)
         other.mount(name, "1")
-    (other.lib_dir / "mounts/db/kept").write_bytes(b"kept")
-    os.sync()
+    write_synced(other.lib_dir / "mounts/db/kept", b"kept")
     before = holder(radosvol, "db")
 
     answer = radosvol.json("takeover", "db", "--yes")
@@ -191,8 +191,7 @@ def test_takeover(radosvol, volumes, plugin, other, cluster):
         with open(other.lib_dir / "mounts/db/late", "wb") as file:
             file.write(b"late")
             os.fsync(file.fileno())
-    (other.lib_dir / "mounts/bystander/file").write_bytes(b"fine")
-    os.sync()
+    write_synced(other.lib_dir / "mounts/bystander/file", b"fine")
 
 
 def test_takeover_is_refused(radosvol, volumes):
@@ -347,8 +346,7 @@ def test_a_dead_keeper_harms_nobody(radosvol, volumes, directory):
     radosvol.run("mount", "db", directory)
     keeper, = processes_of("db", "radosvol")
     os.kill(keeper, signal.SIGKILL)
-    (directory / "file").write_bytes(b"content" * 100000)
-    os.sync()
+    write_synced(directory / "file", b"content" * 100000)
     assert holder(radosvol, "db")["state"] == "alive"
     radosvol.run("umount", directory)
     path, _ = volumes.mount("db")
@@ -360,8 +358,7 @@ def test_a_dead_blockd_is_cleaned_up(radosvol, volumes, directory):
     there for the next one."""
     volumes.create("db")
     radosvol.run("mount", "db", directory)
-    (directory / "file").write_bytes(b"content")
-    os.sync()
+    write_synced(directory / "file", b"content")
     blockd, = processes_of("db", "radosvol-blockd")
     os.kill(blockd, signal.SIGKILL)
     wait_until(lambda: not processes_of("db", "radosvol"), "the end of the keeper")

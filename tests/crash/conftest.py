@@ -14,9 +14,16 @@ from lib.paths import BUILD
 
 
 @pytest.fixture(scope="module")
-def plugin(cluster, base, request):
+def client_conf(cluster):
+    """The plugin's ceph.conf; a file of tests may have another one."""
+    return cluster.conf
+
+
+@pytest.fixture(scope="module")
+def plugin(cluster, client_conf, base, request):
     """One for each file of tests."""
-    plugin = CrashPlugin(cluster, base / request.module.__name__, libexec_dir=BUILD)
+    plugin = CrashPlugin(cluster, base / request.module.__name__, conf=client_conf,
+                         libexec_dir=BUILD)
     plugin.start()
     try:
         warm_up(plugin)

@@ -16,8 +16,10 @@ from lib.proc import wait_until
 
 WATCH_TIMEOUT_S = 15  # the plugin's default: after this the cluster forgets a silent watcher
 LONG_S = length(WATCH_TIMEOUT_S + 5, 60)
+OSD_KILLS = length(1, 15)
+OSD_KILL_INTERVAL_S = 20
 
-pytestmark = pytest.mark.timeout(300 + 10 * LONG_S)
+pytestmark = pytest.mark.timeout(300 + 10 * LONG_S + 30 * OSD_KILLS)
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +109,19 @@ def test_blockds_stand_still(plugin, volumes, cluster, start_load, stop):
     check_answers(took)
 
 
-def test_an_osd_is_killed_and_comes_back(plugin, volumes, cluster, start_load):
+def test_osds_die_one_after_the_other(plugin, volumes, cluster, start_load):
     name = volumes.create()
     path, an_id = volumes.mount(name)
     load = start_load(path)
     load.wait_for(20)
-    os.kill(cluster.daemons()["osd.0"], signal.SIGKILL)
-    load.wait_for(50)
-    cluster.up()
-    finish(cluster, volumes, name, an_id, load, "an OSD killed and started again")
+    for i in range(OSD_KILLS):
+        begun = time.monotonic()
+        os.kill(cluster.daemons()[f"osd.{i % 3}"], signal.SIGKILL)
+        load.wait_for(50)
+        cluster.up()
+        if i + 1 < OSD_KILLS:
+            time.sleep(max(0, begun + OSD_KILL_INTERVAL_S - time.monotonic()))
+    finish(cluster, volumes, name, an_id, load, f"{OSD_KILLS} kills of OSDs")
 
 
 def test_the_monitor_stands_still(plugin, volumes, cluster, start_load, stop):

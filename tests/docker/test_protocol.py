@@ -10,6 +10,7 @@ import pytest
 
 from lib import http
 from lib.http import Connection, request_bytes
+from lib.load import write_synced
 from lib.paths import BUILD
 from lib.plugin import PluginError, mount_id
 from lib.proc import alive, wait_until
@@ -345,8 +346,7 @@ def test_sigterm_ends_the_plugin_and_not_the_containers(start_plugin, volumes, c
     path = plugin.mount(name, an_id)
     blockds = plugin.blockd_pids()
     plugin.stop(blockds_stay=True)
-    (path / "file").write_bytes(b"x" * 5000000)
-    os.sync()
+    write_synced(path / "file", b"x" * 5000000)
     plugin.start()
     assert plugin.path(name) == str(path)
     plugin.unmount(name, an_id)

@@ -20,6 +20,7 @@ from lib import proc
 from lib.cluster import POOL
 from lib.hosts import WATCH_TIMEOUT_S, held_by
 from lib.lengths import length
+from lib.load import write_synced
 from lib.plugin import PluginError
 from lib.proc import CommandError, run
 from lib.records import RecordWriter, RowWriter
@@ -344,8 +345,7 @@ def test_never_two_takers(a, b, volume, cluster):
                 time.sleep(0.5)
                 continue
             exclusion.enter(host)
-            (path / str(host)).write_text("mine")
-            os.sync()
+            write_synced(path / str(host), b"mine")
             time.sleep(2)
             exclusion.leave(host)
             host.unmount(volume, an_id)

@@ -24,6 +24,14 @@ JOBS = ("--name=direct", "--rw=randwrite", "--bsrange=4k-64k", "--direct=1", "--
         "--size={buffered}M", "--rate={rate}m")
 
 
+def write_synced(path, data):
+    """And not a sync of everything: another volume of this machine may be stuck."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 class Fio:
     """fio over and over again until stop(): each pass writes files full of checksums at random
     offsets, reads them back and compares."""
