@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import rbd  # of the package python3-rbd
 
-from lib.load import write_synced
 from lib import proc
+from lib.load import write_synced
 from lib.paths import BUILD
 from lib.plugin import PluginError
 from lib.proc import wait_until

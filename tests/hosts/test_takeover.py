@@ -4,7 +4,6 @@ acknowledged is lost, and there are never two writers."""
 
 import hashlib
 import json
-import os
 import random
 import re
 import signal
