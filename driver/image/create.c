@@ -39,7 +39,7 @@ static int make_header(struct cluster *cluster, const struct image_spec *spec,
 
     if (!op)
         return -ENOMEM;
-    trash_encode_work_lock(&lock, WORK_CREATE);
+    trash_encode_work_lock(&lock, cluster, WORK_CREATE);
     rbd_encode_create(&create, header->size, header->order, header->features, header->object_prefix,
                       header->data_pool_id);
     rbd_encode_pairs_begin(&metadata, (uint32_t)spec->metadata_count);

@@ -16,6 +16,7 @@ static int is_leftover(struct cluster *cluster, const struct rbd_trash_entry *en
                        const char *mark_prefix, int64_t deadline, struct error *err)
 {
     cleanup_image_header struct image_header header = {0};
+    struct lock_info work = {0};
     int r;
 
     if (entry->spec.source != RBD_TRASH_REMOVING)
@@ -27,10 +28,11 @@ static int is_leftover(struct cluster *cluster, const struct rbd_trash_entry *en
         return r;
     if (!trash_is_marked(&header, mark_prefix))
         return 0;
-    r = trash_work_locked(cluster, entry->id, deadline);
+    r = trash_work_holder(cluster, entry->id, deadline, &work);
     if (r == -ENOENT) /* finished this very moment */
         return 0;
-    return r < 0 ? error_errno(err, r, "cannot read the lock of image %s", entry->id) : r == 0;
+    return r < 0 ? error_errno(err, r, "cannot read the lock of image %s", entry->id)
+                 : work.count == 0;
 }
 
 int image_leftovers(struct cluster *cluster, const char *mark_prefix, int64_t deadline,

@@ -26,8 +26,10 @@
  *
  * Entries have the source "removing", which `rbd trash ls` shows with --all only. While a client
  * works on such an image it holds the lock "docker-volume-rados.work" on the header, which lapses
- * by itself; the sweep leaves locked images alone. Calls block up to their deadline, at most
- * LIFECYCLE_CALL_MAX_S seconds, which is well below the lock's life; any thread but librados' own.
+ * by itself; the sweep leaves locked images alone, but for those that the caller's own dead
+ * predecessor (cluster.h) had locked: that one is fenced, and its work is finished at once. Calls
+ * block up to their deadline, at most LIFECYCLE_CALL_MAX_S seconds, which is well below the lock's
+ * life; any thread but librados' own.
  */
 
 #define LIFECYCLE_CALL_MAX_S 60

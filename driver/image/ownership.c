@@ -71,7 +71,8 @@ static void make_description(char *text, size_t size, const char *host, const ch
     struct tm tm;
 
     strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-    snprintf(text, size, DESCRIPTION_PREFIX " host=%s since=%s token=%s", host, since, token);
+    snprintf(text, size, DESCRIPTION_PREFIX " host=%s since=%s" TAKEOVER_TOKEN "%s", host, since,
+             token);
 }
 
 /* The value of KEY in "… key=value key=value". */
@@ -105,6 +106,8 @@ void ownership_parse_description(const char *description, char *host, size_t hos
 
 void ownership_describe(const struct lock_info *lock, char *text, size_t size)
 {
+    const char *words = lock->holder.description;
+    const char *token = strstr(words, TAKEOVER_TOKEN);
     char host[256];
     char since[64];
 
@@ -113,9 +116,9 @@ void ownership_describe(const struct lock_info *lock, char *text, size_t size)
         snprintf(text, size, "%s since %s (client %" PRIu64 " at %s)", host, since,
                  lock->holder.client_id, lock->holder.address);
     else
-        snprintf(text, size, "client %" PRIu64 " at %s%s%s", lock->holder.client_id,
-                 lock->holder.address, lock->holder.description[0] ? ": " : "",
-                 lock->holder.description);
+        snprintf(text, size, "client %" PRIu64 " at %s%s%.*s", lock->holder.client_id,
+                 lock->holder.address, words[0] ? ": " : "",
+                 (int)(token ? token - words : (ptrdiff_t)strlen(words)), words);
 }
 
 static int try_lock(struct ownership *o, const char *description, int64_t deadline)
@@ -131,16 +134,6 @@ static int try_lock(struct ownership *o, const char *description, int64_t deadli
     op_exec(op, "lock", "lock", &lock);
     r = op_run(op, cluster_io(o->cluster), o->object, deadline);
     return r == -EEXIST ? 0 : r; /* ours already */
-}
-
-/* Who holds the lock: a dead predecessor of this process, which the caller has seen die, so that
- * nothing needs to be waited for? */
-static bool is_predecessor(const struct lock_info *lock, const char *token)
-{
-    char theirs[128];
-
-    description_get(lock->holder.description, "token", theirs, sizeof(theirs));
-    return token[0] && strcmp(theirs, token) == 0;
 }
 
 static int refuse(const struct lock_info *lock, enum holder_life life, struct error *err)
@@ -176,8 +169,8 @@ static int displace_holder(struct ownership *o, const char *host, const char *to
     *ret_life = HOLDER_DEAD;
     if (lock->count == 0)
         return 0;
-    if (is_predecessor(lock, token))
-        return takeover_fence(o->cluster, o->id, &lock->holder, deadline, err);
+    if (takeover_is_predecessor(o->cluster, &lock->holder, token)) /* nothing to wait for */
+        return takeover_fence(o->cluster, o->id, RBD_LOCK_NAME, &lock->holder, deadline, err);
     r = takeover_look(o->cluster, o->id, lock, deadline, ret_life, err);
     if (r < 0 || *ret_life == HOLDER_SILENT)
         return r;
@@ -185,7 +178,7 @@ static int displace_holder(struct ownership *o, const char *host, const char *to
         return refuse(lock, *ret_life, err);
     /* The look took time: break the lock only of the one that was looked for. break_lock names the
      * holder, so if another client has locked since, nothing is broken. */
-    r = takeover_fence(o->cluster, o->id, &lock->holder, deadline, err);
+    r = takeover_fence(o->cluster, o->id, RBD_LOCK_NAME, &lock->holder, deadline, err);
     if (r == 0)
         r = takeover_record(o->cluster, o->id, lock, host, "it no longer watched its image",
                             deadline, err);

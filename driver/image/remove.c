@@ -44,11 +44,13 @@ static int lock_for_removal(struct cluster *cluster, const char *object, const c
     cleanup_op struct op *op = op_write();
     cleanup_encoder struct encoder lock = {0};
     cleanup_encoder struct encoder metadata = {0};
+    char description[LOCK_DESC_MAX];
 
     if (!op)
         return -ENOMEM;
-    lock_encode_lock(&lock, RBD_LOCK_NAME, LOCK_EXCLUSIVE, REMOVE_COOKIE, REMOVE_TAG,
-                     "being removed", LIFECYCLE_CALL_MAX_S);
+    trash_describe_lock(cluster, "being removed", description);
+    lock_encode_lock(&lock, RBD_LOCK_NAME, LOCK_EXCLUSIVE, REMOVE_COOKIE, REMOVE_TAG, description,
+                     LIFECYCLE_CALL_MAX_S);
     rbd_encode_pairs_begin(&metadata, 1);
     rbd_encode_pair(&metadata, mark, "removing", strlen("removing"));
     op_assert_exists(op);
@@ -150,11 +152,14 @@ static int displace_dead(struct cluster *cluster, const char *name, const char *
 
     if (r < 0 || header.lock.count == 0)
         return r;
-    r = takeover_look(cluster, id, &header.lock, deadline, &life, err);
-    if (r == 0 && life == HOLDER_DEAD)
-        return takeover_fence(cluster, id, &header.lock.holder, deadline, err);
+    if (takeover_is_predecessor(cluster, &header.lock.holder, cluster_token(cluster)))
+        life = HOLDER_DEAD;
+    else
+        r = takeover_look(cluster, id, &header.lock, deadline, &life, err);
     if (r < 0)
         return r;
+    if (life == HOLDER_DEAD)
+        return takeover_fence(cluster, id, RBD_LOCK_NAME, &header.lock.holder, deadline, err);
     ownership_describe(&header.lock, holder, sizeof(holder));
     return error_set(err, -EBUSY, "image '%s' is in use by %s%s", name, holder,
                      life == HOLDER_SILENT ? ", who does not answer; try again in a moment" : "");
@@ -200,20 +205,39 @@ int image_unpublish(struct cluster *cluster, const char *name, const char *id, c
     return r;
 }
 
-/* Keep other clients' sweeps away: 0, -EBUSY, or -ENOENT when there is no header (any more). */
-static int lock_work(struct cluster *cluster, const char *object, int64_t deadline)
+static int try_lock_work(struct cluster *cluster, const char *id, int64_t deadline)
 {
     cleanup_op struct op *op = op_write();
     cleanup_encoder struct encoder lock = {0};
+    char object[OBJECT_NAME_MAX];
     int r;
 
     if (!op)
         return -ENOMEM;
-    trash_encode_work_lock(&lock, WORK_DELETE);
+    trash_encode_work_lock(&lock, cluster, WORK_DELETE);
     op_assert_exists(op);
     op_exec(op, "lock", "lock", &lock);
+    name_header(object, id);
     r = op_run(op, cluster_io(cluster), object, deadline);
     return r == -EEXIST ? 0 : r; /* ours already */
+}
+
+/* Keep other clients' sweeps away: 0, -EBUSY, or -ENOENT when there is no header (any more). */
+static int lock_work(struct cluster *cluster, const char *id, int64_t deadline, struct error *err)
+{
+    struct lock_info work = {0};
+    int r = try_lock_work(cluster, id, deadline);
+
+    if (r != -EBUSY || trash_work_holder(cluster, id, deadline, &work) < 0)
+        return r;
+    if (work.count > 0) {
+        if (!takeover_is_predecessor(cluster, &work.holder, cluster_token(cluster)))
+            return r;
+        r = takeover_fence(cluster, id, WORK_LOCK, &work.holder, deadline, err);
+        if (r < 0)
+            return r;
+    }
+    return try_lock_work(cluster, id, deadline);
 }
 
 static int delete_data(struct cluster *cluster, const struct image_header *header, int64_t deadline,
@@ -257,7 +281,7 @@ int image_delete(struct cluster *cluster, const char *id, int64_t deadline, stru
 
     deadline = bounded(deadline);
     name_header(object, id);
-    r = lock_work(cluster, object, deadline);
+    r = lock_work(cluster, id, deadline, err);
     if (r == 0)
         r = image_read_header(cluster, id, deadline, &header, err);
     if (r == 0 && header.lock.count > 0 && strcmp(header.lock.tag, REMOVE_TAG) != 0)
@@ -290,7 +314,6 @@ static int sweep_one(struct cluster *cluster, const struct rbd_trash_entry *entr
                      const char *mark_prefix, int64_t deadline, struct error *err)
 {
     cleanup_image_header struct image_header header = {0};
-    char object[OBJECT_NAME_MAX];
     char id[IMAGE_ID_MAX];
     int r = image_read_header(cluster, entry->id, deadline, &header, err);
 
@@ -300,8 +323,7 @@ static int sweep_one(struct cluster *cluster, const struct rbd_trash_entry *entr
         return r;
     if (!trash_is_marked(&header, mark_prefix))
         return 0;
-    name_header(object, entry->id);
-    r = lock_work(cluster, object, deadline);
+    r = lock_work(cluster, entry->id, deadline, err);
     if (r < 0)
         return r;
     r = image_find(cluster, entry->spec.name, deadline, id, err);
@@ -309,9 +331,11 @@ static int sweep_one(struct cluster *cluster, const struct rbd_trash_entry *entr
         return image_delete(cluster, entry->id, deadline, err);
     /* A remover that died a moment ago may have its last operation under way: listed again now,
      * the image would lose its name afterwards and nothing would lead to it. Its lock outlives
-     * that. */
+     * that, and a fence puts an end to it. */
     if (r == 0 && header.lock.count > 0 && strcmp(header.lock.tag, REMOVE_TAG) == 0)
-        r = -EAGAIN;
+        r = takeover_is_predecessor(cluster, &header.lock.holder, cluster_token(cluster))
+                ? takeover_fence(cluster, id, RBD_LOCK_NAME, &header.lock.holder, deadline, err)
+                : -EAGAIN;
     if (r == 0)
         r = trash_publish(cluster, entry->spec.name, id, deadline);
     trash_work_unlock(cluster, entry->id, WORK_DELETE);

@@ -70,8 +70,17 @@ int takeover_look(struct cluster *cluster, const char *id, const struct lock_inf
     return 0;
 }
 
-int takeover_fence(struct cluster *cluster, const char *id, const struct lock_holder *holder,
-                   int64_t deadline, struct error *err)
+bool takeover_is_predecessor(const struct cluster *cluster, const struct lock_holder *holder,
+                             const char *token)
+{
+    const char *theirs = strstr(holder->description, TAKEOVER_TOKEN);
+
+    return theirs && token[0] != '\0' && holder->client_id != cluster_client_id(cluster) &&
+           strcmp(theirs + strlen(TAKEOVER_TOKEN), token) == 0;
+}
+
+int takeover_fence(struct cluster *cluster, const char *id, const char *lock,
+                   const struct lock_holder *holder, int64_t deadline, struct error *err)
 {
     cleanup_encoder struct encoder in = {0};
     char address[LOCK_ADDRESS_MAX];
@@ -92,7 +101,7 @@ int takeover_fence(struct cluster *cluster, const char *id, const struct lock_ho
     if (r < 0)
         return error_errno(err, r, "cannot wait for the OSD map that blocklists %s", address);
     name_header(object, id);
-    lock_encode_break(&in, RBD_LOCK_NAME, holder->client_id, holder->cookie);
+    lock_encode_break(&in, lock, holder->client_id, holder->cookie);
     r = op_call_write(cluster_io(cluster), object, "lock", "break_lock", &in, deadline);
     if (r < 0 && r != -ENOENT)
         return error_errno(err, r, "cannot break the lock of client %" PRIu64, holder->client_id);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -34,10 +35,18 @@ int takeover_look(struct cluster *cluster, const char *id, const struct lock_inf
                   int64_t deadline, enum holder_life *ret, struct error *err);
 
 /* Blocklist the client instance that HOLDER names, wait for the OSD map that says so, and break its
- * lock. Nothing else of that host is touched. Whether the holder is dead is the caller's business.
+ * lock LOCK on the header of image ID. Nothing else of that host is touched. Whether the holder is
+ * dead is the caller's business.
  * 0; -EPERM (the caps lack "profile rbd"); or another errno, then the lock is as it was. */
-int takeover_fence(struct cluster *cluster, const char *id, const struct lock_holder *holder,
-                   int64_t deadline, struct error *err);
+int takeover_fence(struct cluster *cluster, const char *id, const char *lock,
+                   const struct lock_holder *holder, int64_t deadline, struct error *err);
+
+/* A lock that dies with its client carries a token in its description, TAKEOVER_TOKEN and the
+ * token at the end. Is HOLDER another client with the same non-empty TOKEN, that is, a predecessor
+ * of this one, which is dead? */
+#define TAKEOVER_TOKEN " token="
+bool takeover_is_predecessor(const struct cluster *cluster, const struct lock_holder *holder,
+                             const char *token);
 
 /* Leave a record in the image's metadata: who took it from whom, when and why. */
 #define TAKEOVER_KEY "docker-volume-rados.takeover." /* + RFC 3339 time */

@@ -9,9 +9,8 @@
 #include "base/clock.h"
 #include "image/lifecycle.h"
 #include "image/names.h"
+#include "image/takeover.h"
 #include "rados/op.h"
-
-#define WORK_LOCK "docker-volume-rados.work"
 
 /* More than a pool ever has; what is beyond comes into view when these are gone. */
 #define ENTRIES_MAX 1024
@@ -56,9 +55,18 @@ int trash_publish(struct cluster *cluster, const char *name, const char *id, int
     return trash_forget(cluster, id, deadline);
 }
 
-void trash_encode_work_lock(struct encoder *e, const char *cookie)
+void trash_describe_lock(const struct cluster *cluster, const char *words, char ret[LOCK_DESC_MAX])
 {
-    lock_encode_lock(e, WORK_LOCK, LOCK_EXCLUSIVE, cookie, "", "", WORK_LOCK_S);
+    snprintf(ret, LOCK_DESC_MAX, "%s%s%s", words,
+             cluster_token(cluster)[0] != '\0' ? TAKEOVER_TOKEN : "", cluster_token(cluster));
+}
+
+void trash_encode_work_lock(struct encoder *e, const struct cluster *cluster, const char *cookie)
+{
+    char description[LOCK_DESC_MAX];
+
+    trash_describe_lock(cluster, "", description);
+    lock_encode_lock(e, WORK_LOCK, LOCK_EXCLUSIVE, cookie, "", description, WORK_LOCK_S);
 }
 
 void trash_work_unlock(struct cluster *cluster, const char *id, const char *cookie)
@@ -76,11 +84,11 @@ void trash_work_unlock(struct cluster *cluster, const char *id, const char *cook
     op_run(op, cluster_io(cluster), object, deadline_in_ms(2000));
 }
 
-int trash_work_locked(struct cluster *cluster, const char *id, int64_t deadline)
+int trash_work_holder(struct cluster *cluster, const char *id, int64_t deadline,
+                      struct lock_info *ret)
 {
     cleanup_encoder struct encoder in = {0};
     cleanup_encoder struct encoder answer = {0};
-    struct lock_info lock = {0};
     char object[OBJECT_NAME_MAX];
     int r;
 
@@ -88,8 +96,8 @@ int trash_work_locked(struct cluster *cluster, const char *id, int64_t deadline)
     lock_encode_get_info(&in, WORK_LOCK);
     r = op_call(cluster_io(cluster), object, "lock", "get_info", &in, &answer, deadline);
     if (r == 0)
-        r = lock_decode_info(decoder_of(answer.data, answer.len), &lock);
-    return r < 0 ? r : lock.count > 0;
+        r = lock_decode_info(decoder_of(answer.data, answer.len), ret);
+    return r;
 }
 
 int trash_list(struct cluster *cluster, int64_t deadline, struct rbd_trash_entry **ret,

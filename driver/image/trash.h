@@ -22,14 +22,19 @@ int trash_publish(struct cluster *cluster, const char *name, const char *id, int
 
 /* The work lock of lifecycle.h. A creator and a deleter differ in the cookie, so that they exclude
  * each other inside one client too; ids are random, so there is one creator per image. */
+#define WORK_LOCK   "docker-volume-rados.work"
 #define WORK_CREATE "create"
 #define WORK_DELETE "delete"
-void trash_encode_work_lock(struct encoder *e, const char *cookie);
+void trash_encode_work_lock(struct encoder *e, const struct cluster *cluster, const char *cookie);
 /* When this fails the lock lapses by itself. */
 void trash_work_unlock(struct cluster *cluster, const char *id, const char *cookie);
 
-/* Is a client working on image ID now? 1, 0, or a negative errno. */
-int trash_work_locked(struct cluster *cluster, const char *id, int64_t deadline);
+/* Who works on image ID now. 0 or a negative errno. */
+int trash_work_holder(struct cluster *cluster, const char *id, int64_t deadline,
+                      struct lock_info *ret);
+
+/* What a lock says that WORDS describe, with the client's token for its successor. */
+void trash_describe_lock(const struct cluster *cluster, const char *words, char ret[LOCK_DESC_MAX]);
 
 /* Everything in the trash, also what only `rbd trash ls --all` shows; *ret is one array, free(). */
 int trash_list(struct cluster *cluster, int64_t deadline, struct rbd_trash_entry **ret,

@@ -26,6 +26,7 @@ struct cluster {
     int64_t pool_id;
     char *pool;
     char *namespace;
+    char *token;
     char address[128];
 };
 
@@ -127,7 +128,8 @@ int cluster_connect(const struct cluster_settings *settings, enum cluster_kind k
     cluster->kind = kind;
     cluster->pool = strdup(settings->pool);
     cluster->namespace = strdup(settings->namespace);
-    if (!cluster->pool || !cluster->namespace)
+    cluster->token = strdup(settings->token ? settings->token : "");
+    if (!cluster->pool || !cluster->namespace || !cluster->token)
         return error_set(err, -ENOMEM, "out of memory");
 
     r = rados_create(&cluster->rados, settings->client);
@@ -168,6 +170,7 @@ void cluster_close(struct cluster *cluster)
         rados_shutdown(cluster->rados);
     free(cluster->pool);
     free(cluster->namespace);
+    free(cluster->token);
     free(cluster);
 }
 
@@ -194,6 +197,11 @@ const char *cluster_pool(const struct cluster *cluster)
 const char *cluster_namespace(const struct cluster *cluster)
 {
     return cluster->namespace;
+}
+
+const char *cluster_token(const struct cluster *cluster)
+{
+    return cluster->token;
 }
 
 uint64_t cluster_client_id(const struct cluster *cluster)

@@ -22,6 +22,11 @@ struct cluster_settings {
     const char *client;    /* name without "client.", such as "docker" */
     const char *pool;      /* holds headers, and data unless a volume has a data pool */
     const char *namespace; /* RADOS namespace inside the pool; "" for the default one */
+
+    /* Goes into the locks that are held while an image is made or removed. A lock of another
+     * client that carries the same one was left by this client's predecessor, whose death the
+     * caller vouches for. NULL: no predecessor is known. */
+    const char *token;
 };
 
 struct cluster;
@@ -40,6 +45,7 @@ rados_ioctx_t cluster_io(const struct cluster *cluster); /* the pool and namespa
 int64_t cluster_pool_id(const struct cluster *cluster);
 const char *cluster_pool(const struct cluster *cluster);
 const char *cluster_namespace(const struct cluster *cluster);
+const char *cluster_token(const struct cluster *cluster);  /* "" when there is none */
 uint64_t cluster_client_id(const struct cluster *cluster); /* this instance's global id (gid) */
 
 /* This instance's address as the cluster knows it and blocklists it, "ip:port/nonce"; "" before

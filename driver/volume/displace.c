@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "image/image.h"
+#include "image/names.h"
 #include "image/ownership.h"
 #include "image/takeover.h"
 
@@ -59,7 +60,8 @@ int volume_displace(struct cluster *cluster, const struct volume_facts *facts, c
         if (r == 0 && attempt == 0)
             r = check_kind(cluster, facts, &header.lock, deadline, err);
         if (r == 0)
-            r = takeover_fence(cluster, facts->id, &header.lock.holder, deadline, err);
+            r = takeover_fence(cluster, facts->id, RBD_LOCK_NAME, &header.lock.holder, deadline,
+                               err);
         if (r < 0)
             return error_wrap(err, "cannot take volume '%s' over", facts->name);
     }

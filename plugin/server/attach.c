@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -29,17 +28,6 @@ int attach_call(const struct attach *attach, const char *image_id, enum blockd_o
 
     snprintf(path, sizeof(path), "%s/blockd/%s.sock", attach->settings->run_dir, image_id);
     return blockd_call(path, op, deadline, ret, err);
-}
-
-static int make_token(char ret[LEDGER_TOKEN_MAX], struct error *err)
-{
-    unsigned char bytes[(LEDGER_TOKEN_MAX - 1) / 2];
-
-    if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-        return error_errno(err, -errno, "cannot make a random token");
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
-    return 0;
 }
 
 /* Facts and logical block size, from the cluster. */
@@ -71,7 +59,7 @@ static int check_free(const struct volume_facts *facts, char token[LEDGER_TOKEN_
     if (facts->unwritable[0] != '\0')
         return error_set(err, -EOPNOTSUPP, "volume '%s' cannot be mounted for writing: %s",
                          facts->name, facts->unwritable);
-    return ours ? 0 : make_token(token, err);
+    return ours ? 0 : ledger_make_token(token, err);
 }
 
 static int start_blockd(const struct attach *attach, const struct volume_facts *facts,

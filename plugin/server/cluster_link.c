@@ -28,6 +28,7 @@ struct handle {
 
 struct cluster_link {
     const struct settings *settings;
+    const char *token;
     pthread_t thread;
     pthread_mutex_t lock; /* everything below; a leaf, never held over a call to the cluster */
     pthread_cond_t changed;
@@ -81,8 +82,11 @@ static void retire(struct cluster_link *link)
 static void connect_once(struct cluster_link *link)
 {
     const struct settings *s = link->settings;
-    struct cluster_settings settings = {
-        .conf = s->ceph_conf, .client = s->ceph_client, .pool = s->pool, .namespace = s->namespace};
+    struct cluster_settings settings = {.conf = s->ceph_conf,
+                                        .client = s->ceph_client,
+                                        .pool = s->pool,
+                                        .namespace = s->namespace,
+                                        .token = link->token};
     struct handle *handle = calloc(1, sizeof(*handle));
     struct error err = {0};
     int r = handle ? cluster_connect(&settings, CLUSTER_CONTROL, deadline_in_ms(CONNECT_MS),
@@ -178,8 +182,8 @@ static void *link_main(void *arg)
     return NULL;
 }
 
-int cluster_link_start(const struct settings *settings, struct cluster_link **ret,
-                       struct error *err)
+int cluster_link_start(const struct settings *settings, const char *token,
+                       struct cluster_link **ret, struct error *err)
 {
     struct cluster_link *link = calloc(1, sizeof(*link));
     pthread_condattr_t attr;
@@ -188,6 +192,7 @@ int cluster_link_start(const struct settings *settings, struct cluster_link **re
     if (!link)
         return error_errno(err, -ENOMEM, "cannot start the link to the cluster");
     link->settings = settings;
+    link->token = token;
     LIST_INIT(&link->retired);
     pthread_mutex_init(&link->lock, NULL);
     pthread_condattr_init(&attr);

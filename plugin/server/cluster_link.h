@@ -22,8 +22,9 @@
 
 struct cluster_link;
 
-int cluster_link_start(const struct settings *settings, struct cluster_link **ret,
-                       struct error *err);
+/* SETTINGS and TOKEN (cluster.h) are borrowed. */
+int cluster_link_start(const struct settings *settings, const char *token,
+                       struct cluster_link **ret, struct error *err);
 
 /* The connection, waiting for it up to the deadline; put it back with cluster_link_put.
  * -ETIMEDOUT and the like with the words of the last failure. A failure that waiting seldom cures

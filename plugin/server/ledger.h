@@ -67,6 +67,13 @@ int ledger_remove(const char *run_dir, const char *volume, struct error *err);
 int ledger_load(const char *run_dir, void (*each)(void *arg, struct ledger_entry *entry),
                 void (*bad)(void *arg, const struct error *err), void *arg, struct error *err);
 
+/* A new random token. 0 or negative errno. */
+int ledger_make_token(char ret[LEDGER_TOKEN_MAX], struct error *err);
+
+/* The token that all servers of this host have from its start to its end (RUN_DIR/token, made when
+ * there is none), by which one knows its dead predecessor's locks (cluster.h). */
+int ledger_server_token(const char *run_dir, char ret[LEDGER_TOKEN_MAX], struct error *err);
+
 /* The number of the current dockerd life, in RUN_DIR/epoch; 0 when there is no such file yet. */
 int ledger_epoch_load(const char *run_dir, uint64_t *ret, struct error *err);
 int ledger_epoch_save(const char *run_dir, uint64_t epoch, struct error *err);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "plugin/server/ledger.h"
@@ -105,6 +106,34 @@ int ledger_load(const char *run_dir, void (*each)(void *arg, struct ledger_entry
             bad(arg, &file_err);
     }
     return 0;
+}
+
+int ledger_make_token(char ret[LEDGER_TOKEN_MAX], struct error *err)
+{
+    unsigned char bytes[(LEDGER_TOKEN_MAX - 1) / 2];
+
+    if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+        return error_errno(err, -errno, "cannot make a random token");
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
+    return 0;
+}
+
+int ledger_server_token(const char *run_dir, char ret[LEDGER_TOKEN_MAX], struct error *err)
+{
+    cleanup_free char *text = NULL;
+    char path[PATH_MAX];
+    size_t len = 0;
+    int r;
+
+    snprintf(path, sizeof(path), "%s/token", run_dir);
+    if (file_read(path, LEDGER_TOKEN_MAX, &text, &len, NULL) == 0 && len == LEDGER_TOKEN_MAX - 1 &&
+        strspn(text, "0123456789abcdef") == len) {
+        memcpy(ret, text, LEDGER_TOKEN_MAX);
+        return 0;
+    }
+    r = ledger_make_token(ret, err);
+    return r < 0 ? r : file_replace(path, ret, LEDGER_TOKEN_MAX - 1, err);
 }
 
 int ledger_epoch_load(const char *run_dir, uint64_t *ret, struct error *err)

@@ -124,6 +124,7 @@ static int start(const struct settings *settings, struct volume_driver *driver, 
                  struct error *err)
 {
     static char scratch[PATH_MAX];
+    static char token[LEDGER_TOKEN_MAX];
     struct attach attach = {.settings = settings};
     int r = make_dirs(settings, scratch, err);
 
@@ -133,7 +134,9 @@ static int start(const struct settings *settings, struct volume_driver *driver, 
     if (r == 0)
         r = supervisor_client_open(SUPERVISOR_FD, &attach.supervisor, err);
     if (r == 0)
-        r = cluster_link_start(settings, &attach.link, err);
+        r = ledger_server_token(settings->run_dir, token, err);
+    if (r == 0)
+        r = cluster_link_start(settings, token, &attach.link, err);
     driver->link = attach.link;
     if (r == 0)
         r = open_cache(settings, &driver->cache, err);

@@ -40,15 +40,23 @@ static inline struct cluster_settings live_settings(void)
         .conf = conf, .client = "docker", .pool = "docker", .namespace = ""};
 }
 
-static inline struct cluster *live_connect(enum cluster_kind kind)
+/* TOKEN: see cluster.h. */
+static inline struct cluster *live_connect_as(enum cluster_kind kind, const char *token)
 {
     struct cluster_settings settings = live_settings();
     struct cluster *cluster = NULL;
     struct error err = {0};
 
+    settings.token = token;
+
     if (cluster_connect(&settings, kind, soon(), &cluster, &err) < 0)
         fail_msg("connect: %s", err.text);
     return cluster;
+}
+
+static inline struct cluster *live_connect(enum cluster_kind kind)
+{
+    return live_connect_as(kind, NULL);
 }
 
 /* A name no other run uses. */

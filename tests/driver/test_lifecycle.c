@@ -148,6 +148,19 @@ static void remove_image(struct cluster *cluster, const char *name, const char *
     assert_ok(image_delete(cluster, id, soon(), &err), err);
 }
 
+/* As image_unpublish locks, by a client that stops there. */
+static void lock_for_ever(struct cluster *cluster, const char *id, const char *description)
+{
+    struct encoder in = {0};
+    char object[OBJECT_NAME_MAX];
+
+    lock_encode_lock(&in, RBD_LOCK_NAME, LOCK_EXCLUSIVE, "docker-volume-rados remove",
+                     "docker-volume-rados", description, 0);
+    name_header(object, id);
+    assert_int_equal(op_call_write(cluster_io(cluster), object, "lock", "lock", &in, soon()), 0);
+    encoder_free(&in);
+}
+
 static void sweep(struct cluster *cluster)
 {
     struct error err = {0};
@@ -361,6 +374,97 @@ static void a_removed_image_cannot_be_owned(void **state)
     assert_gone(cluster, name, &header); /* above all, no header came back */
 }
 
+/* Two clients with one token: the second knows that the first is dead. Here the first is alive, and
+ * must find itself fenced. */
+struct succession {
+    struct cluster *dead;
+    struct cluster *heir;
+};
+
+static struct succession succession_begin(void)
+{
+    return (struct succession){.dead = live_connect_as(CLUSTER_CONTROL, "0f"),
+                               .heir = live_connect_as(CLUSTER_CONTROL, "0f")};
+}
+
+static void succession_end(struct succession *s)
+{
+    char id[IMAGE_ID_MAX];
+
+    assert_int_equal(image_find(s->dead, "anything", soon(), id, NULL), -ESHUTDOWN);
+    cluster_close(s->dead);
+    cluster_close(s->heir);
+}
+
+static void an_heir_finishes_a_creation(void **state)
+{
+    struct cluster *cluster = *state;
+    struct succession s = succession_begin();
+    const char *name = live_name("inherited");
+    struct image_header unnamed = prepare(s.dead, name);
+    struct image_header named = prepare(s.dead, name);
+    struct encoder in = {0};
+    struct op *op = op_write();
+    char object[OBJECT_NAME_MAX];
+
+    rbd_encode_string(&in, named.id);
+    op_create(op, true);
+    op_exec(op, "rbd", "set_id", &in);
+    name_rbd_id(object, name);
+    assert_int_equal(op_run(op, cluster_io(s.dead), object, soon()), 0);
+    op_free(op);
+    encoder_free(&in);
+
+    sweep(cluster); /* whom it does not concern */
+    assert_true(header_exists(cluster, unnamed.id));
+    assert_false(listed(cluster, name));
+    sweep(s.heir);
+    assert_false(header_exists(cluster, unnamed.id));
+    assert_true(listed(cluster, name));
+    assert_false(in_trash(cluster, named.id));
+    remove_image(cluster, name, named.id);
+    assert_gone(cluster, name, &named);
+    succession_end(&s);
+}
+
+static void an_heir_removes_again(void **state)
+{
+    struct cluster *cluster = *state;
+    struct succession s = succession_begin();
+    const char *name = live_name("again");
+    struct image_header header = prepare(cluster, name);
+    struct error err;
+
+    publish(cluster, name, header.id);
+    lock_for_ever(s.dead, header.id, "being removed token=0f");
+    assert_int_equal(image_unpublish(cluster, name, header.id, MARK, soon(), &err), -EBUSY);
+    assert_non_null(strstr(err.text, "being removed"));
+    assert_null(strstr(err.text, "token"));
+    remove_image(s.heir, name, header.id);
+    assert_gone(cluster, name, &header);
+    succession_end(&s);
+}
+
+static void an_heir_undoes_a_removal(void **state)
+{
+    struct cluster *cluster = *state;
+    struct succession s = succession_begin();
+    const char *name = live_name("undone");
+    struct image_header header = prepare(cluster, name);
+
+    publish(cluster, name, header.id);
+    lock_for_ever(s.dead, header.id, "being removed token=0f");
+    assert_int_equal(trash_add(s.dead, header.id, name, RBD_TRASH_MOVING, soon()), 0);
+    sweep(cluster);
+    assert_true(in_trash(cluster, header.id));
+    sweep(s.heir);
+    assert_false(in_trash(cluster, header.id));
+    assert_true(listed(cluster, name));
+    remove_image(cluster, name, header.id);
+    assert_gone(cluster, name, &header);
+    succession_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +478,9 @@ int main(void)
         cmocka_unit_test(an_entry_without_an_image_is_dropped),
         cmocka_unit_test(an_image_in_use_is_not_removed),
         cmocka_unit_test(a_removed_image_cannot_be_owned),
+        cmocka_unit_test(an_heir_finishes_a_creation),
+        cmocka_unit_test(an_heir_removes_again),
+        cmocka_unit_test(an_heir_undoes_a_removal),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

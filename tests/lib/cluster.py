@@ -12,7 +12,6 @@ from lib.proc import run
 
 POOL = "docker"
 DATA_POOL = "docker-data"
-WORK_LOCKS = ("docker-volume-rados.work", "rbd_lock")
 
 
 class Cluster:
@@ -116,20 +115,13 @@ class Cluster:
         or removed are there too."""
         return sorted(key[len("id_"):] for key in self._omap("rbd_trash"))
 
-    def abandon_work(self):
-        """Images that a dead client was making or removing are kept from others for some minutes,
-        in case it is not dead. It is: end that now, so that the next sweep or call gets them."""
+    def forget_headless(self):
+        """A client that died the moment it began an image has left an entry in the trash without an
+        image, which everybody leaves alone for some minutes, in case it is not dead. It is."""
         objects = self.objects()
         for an_id in self.trash():
             if f"rbd_header.{an_id}" not in objects:
                 self.rados("rmomapkey", "rbd_trash", f"id_{an_id}")
-        for header in (name for name in objects if name.startswith("rbd_header.")):
-            for lock in WORK_LOCKS:
-                info = json.loads(self.rados("lock", "info", header, lock))
-                for locker in info["lockers"]:
-                    if not locker["cookie"].startswith("auto "):  # of a volume that is in use
-                        self.rados("lock", "break", header, lock, locker["name"],
-                                   "--lock-cookie", locker["cookie"])
 
     def image_id(self, name):
         return self.rbd_json("info", name)["id"]

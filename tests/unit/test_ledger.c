@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -229,10 +230,39 @@ static void files_round_trip(void **state)
     assert_int_equal(remove(dir), 0);
 }
 
+static void the_server_token_stays(void **state)
+{
+    char dir[] = "/tmp/ledger-test-XXXXXX";
+    char path[64];
+    char first[LEDGER_TOKEN_MAX];
+    char second[LEDGER_TOKEN_MAX];
+    struct error err = {0};
+    FILE *file;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(ledger_server_token(dir, first, &err), 0);
+    assert_int_equal(strlen(first), LEDGER_TOKEN_MAX - 1);
+    assert_int_equal(ledger_server_token(dir, second, &err), 0);
+    assert_string_equal(first, second);
+
+    snprintf(path, sizeof(path), "%s/token", dir);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("0f token=", file); /* what is no token is made new */
+    fclose(file);
+    assert_int_equal(ledger_server_token(dir, second, &err), 0);
+    assert_int_equal(strlen(second), LEDGER_TOKEN_MAX - 1);
+    assert_string_not_equal(first, second);
+    unlink(path);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_within_an_epoch),
+        cmocka_unit_test(the_server_token_stays),
         cmocka_unit_test(adopts_from_a_former_epoch),
         cmocka_unit_test(old_id_is_unmounted_after_a_live_restore),
         cmocka_unit_test(number_of_ids_is_limited),
