@@ -108,17 +108,46 @@ int takeover_fence(struct cluster *cluster, const char *id, const char *lock,
     return 0;
 }
 
+/* The records are sorted by time, as their keys are. What cannot be removed now goes the next time.
+ */
+static void drop_oldest_records(struct cluster *cluster, const char *id, int64_t deadline)
+{
+    cleanup_image_header struct image_header header = {0};
+    const char *keys[TAKEOVER_RECORDS_MAX];
+    size_t count = 0;
+
+    if (image_read_header(cluster, id, deadline, &header, NULL) < 0)
+        return;
+    for (size_t i = 0; i < header.metadata.count; i++) {
+        const char *key = header.metadata.items[i].key;
+        const char **place = &keys[count % TAKEOVER_RECORDS_MAX];
+
+        if (strncmp(key, TAKEOVER_KEY, strlen(TAKEOVER_KEY)) != 0)
+            continue;
+        if (count++ >= TAKEOVER_RECORDS_MAX)
+            image_set_metadata(cluster, id, *place, NULL, deadline, NULL);
+        *place = key;
+    }
+}
+
 int takeover_record(struct cluster *cluster, const char *id, const struct lock_info *lock,
                     const char *new_host, const char *why, int64_t deadline, struct error *err)
 {
-    char key[sizeof(TAKEOVER_KEY) + 32];
+    char key[sizeof(TAKEOVER_KEY) + 48];
+    char when[32];
     char value[1024];
     char from[512];
-    time_t now = time(NULL);
+    struct timespec now;
     struct tm tm;
+    int r;
 
-    strftime(key, sizeof(key), TAKEOVER_KEY "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    clock_gettime(CLOCK_REALTIME, &now);
+    strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", gmtime_r(&now.tv_sec, &tm));
+    snprintf(key, sizeof(key), TAKEOVER_KEY "%s.%09ldZ", when, now.tv_nsec);
     ownership_describe(lock, from, sizeof(from));
     snprintf(value, sizeof(value), "%s took over from %s: %s", new_host, from, why);
-    return image_set_metadata(cluster, id, key, value, deadline, err);
+    r = image_set_metadata(cluster, id, key, value, deadline, err);
+    if (r == 0)
+        drop_oldest_records(cluster, id, deadline);
+    return r;
 }

@@ -48,7 +48,9 @@ int takeover_fence(struct cluster *cluster, const char *id, const char *lock,
 bool takeover_is_predecessor(const struct cluster *cluster, const struct lock_holder *holder,
                              const char *token);
 
-/* Leave a record in the image's metadata: who took it from whom, when and why. */
-#define TAKEOVER_KEY "docker-volume-rados.takeover." /* + RFC 3339 time */
+/* Leave a record in the image's metadata: who took it from whom, when and why. The last
+ * TAKEOVER_RECORDS_MAX are kept. */
+#define TAKEOVER_KEY         "docker-volume-rados.takeover." /* + RFC 3339 time with nanoseconds */
+#define TAKEOVER_RECORDS_MAX 20
 int takeover_record(struct cluster *cluster, const char *id, const struct lock_info *lock,
                     const char *new_host, const char *why, int64_t deadline, struct error *err);

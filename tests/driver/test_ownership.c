@@ -375,6 +375,35 @@ static void an_owner_that_hangs_is_fenced_and_never_writes_again(void **state)
     image_io_close(io);
 }
 
+/* Each takeover has a record of its own, also within one second, and the oldest make room. */
+static void records_are_kept_apart_and_few(void **state)
+{
+    struct fixture *f = *state;
+    struct image_header header = {0};
+    struct lock_info lock = {.count = 1};
+    unsigned count = 0;
+    struct error err;
+
+    for (unsigned i = 0; i < TAKEOVER_RECORDS_MAX + 3; i++) {
+        char why[16];
+
+        snprintf(why, sizeof(why), "reason %02u", i);
+        assert_ok(takeover_record(f->control, f->header.id, &lock, "host-a", why, soon(), &err),
+                  err);
+    }
+    assert_ok(image_read_header(f->control, f->header.id, soon(), &header, &err), err);
+    for (size_t i = 0; i < header.metadata.count; i++) {
+        char why[16];
+
+        if (strncmp(header.metadata.items[i].key, TAKEOVER_KEY, strlen(TAKEOVER_KEY)) != 0)
+            continue;
+        snprintf(why, sizeof(why), "reason %02u", 3 + count++);
+        assert_non_null(strstr(header.metadata.items[i].value, why));
+    }
+    assert_int_equal(count, TAKEOVER_RECORDS_MAX);
+    image_header_free(&header);
+}
+
 static void a_lock_made_by_hand_is_respected(void **state)
 {
     struct fixture *f = *state;
@@ -434,6 +463,7 @@ int main(int argc, char *argv[])
                                         teardown),
         cmocka_unit_test_setup_teardown(an_owner_that_hangs_is_fenced_and_never_writes_again, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(records_are_kept_apart_and_few, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lock_made_by_hand_is_respected, setup, teardown),
         cmocka_unit_test(descriptions_are_read_back),
     };
