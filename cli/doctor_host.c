@@ -121,10 +121,11 @@ static int connect_plugin(const char *path, int *ret)
     return 0;
 }
 
-/* Ask what dockerd asks first. 0, -ETIMEDOUT, -EPROTO, or what the socket said. */
-static int activate(const char *path)
+/* Ask what changes nothing: to the plugin, Plugin.Activate is the beginning of a dockerd's life. 0,
+ * -ETIMEDOUT, -EPROTO, or what the socket said. */
+static int ask_plugin(const char *path)
 {
-    static const char request[] = "POST /Plugin.Activate HTTP/1.1\r\nHost: localhost\r\n"
+    static const char request[] = "POST /VolumeDriver.Capabilities HTTP/1.1\r\nHost: localhost\r\n"
                                   "Content-Length: 0\r\nConnection: close\r\n\r\n";
     const int64_t deadline = deadline_in_ms(PLUGIN_MS);
     cleanup_close int fd = -1;
@@ -148,7 +149,7 @@ static int activate(const char *path)
         len += (size_t)n;
     }
     answer[len] = '\0';
-    return strstr(answer, " 200 ") && strstr(answer, "VolumeDriver") ? 0 : -EPROTO;
+    return strstr(answer, " 200 ") && strstr(answer, "\"Scope\"") ? 0 : -EPROTO;
 }
 
 static void check_plugin(struct doctor *doctor)
@@ -157,7 +158,7 @@ static void check_plugin(struct doctor *doctor)
     int r;
 
     progress("asking the plugin");
-    r = activate(path);
+    r = ask_plugin(path);
     if (r == 0)
         doctor_add(doctor, "plugin", RESULT_OK, "answers at %s", path);
     else if (r == -ENOENT)

@@ -434,6 +434,15 @@ def test_doctor_and_the_plugin(radosvol, base, start_plugin):
     assert found["plugin"][0] == "failed"
 
 
+def test_doctor_does_not_pass_for_a_dockerd(radosvol, plugin, volumes):
+    """A dockerd's life begins with Plugin.Activate: what was mounted before is then nobody's."""
+    volumes.create("db")
+    volumes.mount("db")
+    assert checks(radosvol)["plugin"][0] == "ok"
+    with pytest.raises(PluginError, match="in use on this host by 1 mount"):
+        plugin.remove("db")
+
+
 def test_doctor_finds_names_that_lead_nowhere(radosvol, cluster):
     for name in ("headless", "unnamed"):
         cluster.rbd("create", name, "--size", "1G")
