@@ -14,7 +14,6 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/spawn.h"
 #include "block/fuse_mount.h"
 #include "block/loop.h"
@@ -46,29 +45,6 @@ static void check_kernel(struct doctor *doctor)
                    "Linux %s is too old: 5.8 is needed, 6.9 is better", system.release);
 }
 
-/* The kernel may abort FUSE requests that take long. Ours wait while the cluster is away, as a
- * disk's do. */
-static void check_fuse_timeout(struct doctor *doctor)
-{
-    static const char *const names[] = {"default_request_timeout", "max_request_timeout"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        cleanup_free char *text = NULL;
-        char path[128];
-        size_t len;
-
-        snprintf(path, sizeof(path), "/proc/sys/fs/fuse/%s", names[i]);
-        if (file_read(path, 64, &text, &len, NULL) < 0 || strtoul(text, NULL, 10) == 0)
-            continue;
-        doctor_add(doctor, "FUSE time limit", RESULT_FAILED,
-                   "fs.fuse.%s is %lu s: volumes would fail when the cluster is away for longer; "
-                   "'sysctl -w fs.fuse.%s=0'",
-                   names[i], strtoul(text, NULL, 10), names[i]);
-        return;
-    }
-    doctor_add(doctor, "FUSE time limit", RESULT_OK, "none");
-}
-
 static void check_devices(struct doctor *doctor)
 {
     struct error err;
@@ -79,6 +55,8 @@ static void check_devices(struct doctor *doctor)
         return;
     }
     doctor_add_call(doctor, "FUSE", fuse_mount_probe(&err), "/dev/fuse can be used", RESULT_FAILED,
+                    &err);
+    doctor_add_call(doctor, "FUSE time limit", fuse_mount_time_limit(&err), "none", RESULT_FAILED,
                     &err);
     doctor_add_call(doctor, "loop devices", loop_probe(&err), "can be made", RESULT_FAILED, &err);
 }
@@ -176,7 +154,6 @@ static void check_plugin(struct doctor *doctor)
 void doctor_check_host(struct doctor *doctor)
 {
     check_kernel(doctor);
-    check_fuse_timeout(doctor);
     check_devices(doctor);
     check_programs(doctor);
     check_plugin(doctor);

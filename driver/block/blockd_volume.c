@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "block/fuse_mount.h"
 #include "image/image.h"
 #include "image/io.h"
 #include "image/ownership.h"
@@ -93,11 +94,14 @@ static int attach_device(struct volume *volume, struct fd_keeper *keeper, struct
         .logical_block_bytes = volume->options->block_bytes,
         .read_only = volume->options->read_only,
     };
+    struct error limit;
     int r;
 
     volume->ops = backend_choose(err);
     if (!volume->ops)
         return err->code;
+    if (fuse_mount_time_limit(&limit) < 0)
+        log_warning("volume '%s': %s", volume->options->name, limit.text);
     r = volume->ops->attach(volume->io, keeper, &settings, &volume->backend, err);
     if (r < 0)
         return r;

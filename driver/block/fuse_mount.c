@@ -10,7 +10,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "block/fuse_wire.h"
+
+#define TIME_LIMIT_MAX 64 /* bytes of a setting's text */
 
 static int open_device(int *ret, struct error *err)
 {
@@ -47,6 +50,29 @@ int fuse_mount_probe(struct error *err)
     if (r < 0)
         return r;
     return open_context(&context, err);
+}
+
+int fuse_mount_time_limit(struct error *err)
+{
+    static const char *const names[] = {"default_request_timeout", "max_request_timeout"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        cleanup_free char *text = NULL;
+        char path[128];
+        unsigned long seconds;
+        size_t len;
+
+        snprintf(path, sizeof(path), "/proc/sys/fs/fuse/%s", names[i]);
+        if (file_read(path, TIME_LIMIT_MAX, &text, &len, NULL) < 0)
+            continue; /* an older kernel, which has no limit */
+        seconds = strtoul(text, NULL, 10);
+        if (seconds > 0)
+            return error_set(err, -ETIME,
+                             "fs.fuse.%s is %lu s: volumes would fail when the cluster is away for "
+                             "longer; 'sysctl -w fs.fuse.%s=0' and mount them anew",
+                             names[i], seconds, names[i]);
+    }
+    return 0;
 }
 
 static int mount_detached(int fuse_fd, int *ret_root_fd, struct error *err)

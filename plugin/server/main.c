@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "block/backend.h"
+#include "block/fuse_mount.h"
 #include "plugin/server/http.h"
 #include "plugin/server/supervisor_client.h"
 #include "plugin/server/volume_driver.h"
@@ -41,6 +42,8 @@ static void check_machine(void)
     }
     if (!backend_choose(&err))
         log_error("volumes cannot be mounted on this machine: %s", err.text);
+    if (fuse_mount_time_limit(&err) < 0)
+        log_warning("%s", err.text);
     for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
         if (access(devices[i], R_OK | W_OK) < 0)
             log_error("volumes cannot be mounted: %s cannot be opened (%s); load its kernel module "

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What radosvol shows, takes over, recovers and mounts, and what it refuses."""
 
+import json
 import os
 import re
 import secrets
@@ -432,6 +433,15 @@ def test_doctor_and_the_plugin(radosvol, base, start_plugin):
     plugin.kill_all()
     found = checks(radosvol, "--socket", plugin.socket, status=1)
     assert found["plugin"][0] == "failed"
+
+
+def test_doctor_sees_a_time_limit_on_fuse_requests(radosvol, tmp_path):
+    (tmp_path / "default_request_timeout").write_text("90\n")
+    done = proc.run("unshare", "--mount", "sh", "-ec",
+                    f'mount --bind {tmp_path} /proc/sys/fs/fuse; exec "$@"', "sh",
+                    BUILD / "radosvol", "doctor", "--json", env=radosvol.env, check=False)
+    row, = [row for row in json.loads(done.stdout)["checks"] if row["check"] == "FUSE time limit"]
+    assert row["result"] == "failed" and "fs.fuse.default_request_timeout is 90 s" in row["detail"]
 
 
 def test_doctor_does_not_pass_for_a_dockerd(radosvol, plugin, volumes):

@@ -303,6 +303,20 @@ def test_no_device(start_plugin, volumes, tmp_path, device, module):
     assert plugin.get(name)["Name"] == name
 
 
+def test_a_time_limit_on_fuse_requests(start_plugin, volumes, tmp_path):
+    """It would end I/O that waits for the cluster: said at the start and with each volume."""
+    for name in ("default_request_timeout", "max_request_timeout"):
+        (tmp_path / name).write_text("0\n")
+    (tmp_path / "max_request_timeout").write_text("60\n")
+    plugin = start_plugin(wrap=in_own_namespace(f"mount --bind {tmp_path} /proc/sys/fs/fuse"))
+    words = "fs.fuse.max_request_timeout is 60 s"
+    wait_until(lambda: words in plugin.log(), "a warning at the start")
+    assert "sysctl -w fs.fuse.max_request_timeout=0" in plugin.log()
+    name = volumes.create()
+    volumes.mount(name, plugin=plugin)
+    assert any(words in line and f"'{name}'" in line for line in plugin.log().splitlines())
+
+
 # --- Settings ------------------------------------------------------------------------------
 
 
