@@ -15,6 +15,7 @@
 
 #define UNDO_MS        5000 /* to give a device back after a failure, beyond the deadline */
 #define RECORD_USED_MS 2000
+#define ATTACH_TRIES   3 /* of blockds that die before there is a device */
 
 void attach_target(const struct attach *attach, const char *volume, char ret[PATH_MAX])
 {
@@ -28,6 +29,21 @@ int attach_call(const struct attach *attach, const char *image_id, enum blockd_o
 
     snprintf(path, sizeof(path), "%s/blockd/%s.sock", attach->settings->run_dir, image_id);
     return blockd_call(path, op, deadline, ret, err);
+}
+
+int attach_status(const struct attach *attach, const char *image_id, int64_t deadline,
+                  struct blockd_reply *ret, struct error *err)
+{
+    const struct timespec moment = {.tv_nsec = 10 * NS_PER_MS};
+    int r;
+
+    *ret = (struct blockd_reply){0};
+    while ((r = attach_call(attach, image_id, BLOCKD_STATUS, deadline, ret, err)) == -ECONNRESET &&
+           deadline_left_ms(deadline) > 0)
+        nanosleep(&moment, NULL);
+    if ((r == -ENOENT || r == -ECONNREFUSED) && ret->version == 0) /* not its own answer */
+        return error_set(err, -ENODEV, "the volume's process has ended");
+    return r;
 }
 
 /* Facts and logical block size, from the cluster. */
@@ -133,6 +149,8 @@ static int make_device(const struct attach *attach, struct ledger_entry *entry,
                        const struct volume_facts *facts, uint32_t block_bytes, int64_t deadline,
                        struct blockd_reply *ret, struct error *err)
 {
+    unsigned tries = ATTACH_TRIES;
+    bool started = false;
     struct error ignored;
     int r = check_free(facts, entry->token, err);
 
@@ -142,10 +160,14 @@ static int make_device(const struct attach *attach, struct ledger_entry *entry,
     r = ledger_save(attach->settings->run_dir, entry, err);
     if (r < 0)
         return r;
-    r = start_or_replace(attach, facts, entry->token, block_bytes, deadline, err);
-    if (r == 0)
-        r = attach_call(attach, entry->image_id, BLOCKD_STATUS, deadline, ret, err);
-    else if (r != -ETIMEDOUT && facts->lock.count == 0) {
+    do {
+        r = start_or_replace(attach, facts, entry->token, block_bytes, deadline, err);
+        if (r < 0)
+            break;
+        started = true;
+        r = attach_status(attach, entry->image_id, deadline, ret, err);
+    } while (r == -ENODEV && --tries > 0);
+    if (r < 0 && !started && r != -ETIMEDOUT && facts->lock.count == 0) {
         /* None was started. */
         entry->token[0] = '\0';
         ledger_remove(attach->settings->run_dir, entry->volume, &ignored);

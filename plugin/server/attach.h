@@ -45,3 +45,8 @@ int attach_down(const struct attach *attach, struct ledger_entry *entry, int64_t
 /* What the blockd of IMAGE_ID says; as blockd_call. */
 int attach_call(const struct attach *attach, const char *image_id, enum blockd_op op,
                 int64_t deadline, struct blockd_reply *ret, struct error *err);
+
+/* BLOCKD_STATUS of one that may die meanwhile, and then is either replaced in a moment or given up:
+ * -ENODEV when there is none any more, else as blockd_call. */
+int attach_status(const struct attach *attach, const char *image_id, int64_t deadline,
+                  struct blockd_reply *ret, struct error *err);

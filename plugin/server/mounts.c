@@ -17,22 +17,6 @@
 #define REMOVE_PATIENCE_MS  3000
 #define RETRIES_MAX         8
 
-/* What the slot's blockd says. One that dies while it is asked is either replaced in a moment or
- * given up: asked once more, it tells which. */
-static int ask_blockd(struct mounts *mounts, const struct slot *slot, int64_t deadline,
-                      struct blockd_reply *ret)
-{
-    const struct timespec moment = {.tv_nsec = 10 * NS_PER_MS};
-    struct error ignored = {0};
-    int r;
-
-    while ((r = attach_call(&mounts->attach, slot->entry.image_id, BLOCKD_STATUS, deadline, ret,
-                            &ignored)) == -ECONNRESET &&
-           deadline_left_ms(deadline) > 0)
-        nanosleep(&moment, NULL);
-    return r;
-}
-
 /* Of a slot that is not idle: is all of it still there? -ENOENT when it has to be mounted first: it
  * was lingering, or somebody unmounted it behind our back; -ENODEV when its blockd is gone for
  * good; -ESHUTDOWN with err when it was fenced. A blockd that does not answer at once is not held
@@ -50,9 +34,10 @@ static int check_held(struct mounts *mounts, const struct slot *slot, int64_t de
     mounted = filesystem_mounted(target, &device) == 0;
     if (slot->entry.device[0] == '\0')
         return mounted ? -ENODEV : -ENOENT; /* nobody knows what it is a mount of */
-    r = ask_blockd(mounts, slot, deadline_earlier(deadline, deadline_in_ms(HEALTH_MS)), &reply);
-    if (r == -ENOENT || r == -ECONNREFUSED)
-        return -ENODEV;
+    r = attach_status(&mounts->attach, slot->entry.image_id,
+                      deadline_earlier(deadline, deadline_in_ms(HEALTH_MS)), &reply, NULL);
+    if (r == -ENODEV)
+        return r;
     if (r == 0 && reply.state == BLOCKD_FENCED)
         return error_set(err, -ESHUTDOWN,
                          "volume '%s' was taken over by another host; stop the containers that "

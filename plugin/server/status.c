@@ -113,8 +113,13 @@ json_t *status_of_facts(const struct volume_facts *facts)
 
 static int add_blockd(json_t *status, const struct blockd_reply *blockd)
 {
-    int bad = add_text(status, "backend", blockd->backend);
+    int bad = 0;
 
+    if (blockd->result == -ENODEV)
+        return add_text(status, "health",
+                        "its process died too often and was given up: all I/O to it fails; stop "
+                        "its containers and start them again");
+    bad |= add_text(status, "backend", blockd->backend);
     if (blockd->state == BLOCKD_FENCED)
         bad |= add_text(status, "health",
                         "fenced: another host took this volume over; stop its containers here");

@@ -12,7 +12,8 @@
 json_t *status_of_facts(const struct volume_facts *facts);
 
 /* Add what this host knows: where it is mounted, by which mount IDs, the device, and how full it
- * is. BLOCKD may be NULL: not asked, or no answer. 0 or -ENOMEM. */
+ * is. BLOCKD may be NULL: not asked, or no answer; its result is -ENODEV when there is none any
+ * more. 0 or -ENOMEM. */
 int status_add_host(json_t *status, const struct mounts_view *view,
                     const struct blockd_reply *blockd);
 

@@ -50,8 +50,9 @@ static void answer_get(struct volume_driver *driver, const char *name, int64_t c
     if (reachable && (view.mounted || view.lingering)) {
         struct attach attach = {.settings = driver->settings};
 
-        asked = attach_call(&attach, view.image_id, BLOCKD_STATUS, deadline_in_ms(BLOCKD_MS),
-                            &blockd, NULL) == 0;
+        blockd.result =
+            attach_status(&attach, view.image_id, deadline_in_ms(BLOCKD_MS), &blockd, NULL);
+        asked = blockd.result == 0 || blockd.result == -ENODEV;
     }
     if (status && (status_add_host(status, &view, asked ? &blockd : NULL) < 0 ||
                    json_object_set_new(status, "cluster", reply_text(cluster)) < 0)) {

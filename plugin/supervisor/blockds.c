@@ -95,6 +95,20 @@ static void build_argv(const struct blockds *blockds, struct blockd *b,
     argv[count] = NULL;
 }
 
+/* For the words of an operator; "" when unknown. */
+static const char *volume_name(const struct blockd *b)
+{
+    const char *end = b->args + b->args_len;
+
+    for (const char *arg = b->args; arg < end; arg += strlen(arg) + 1) {
+        const char *value = arg + strlen(arg) + 1;
+
+        if (strcmp(arg, "--name") == 0 && value < end)
+            return value;
+    }
+    return "";
+}
+
 /* A keeper socket that already holds what a predecessor had stored, and the end packet. */
 static int make_keeper(const struct stored *stored, int *ret_ours, int *ret_theirs)
 {
@@ -234,9 +248,10 @@ static void restart(struct blockds *blockds, struct blockd *b)
     }
     b->due = crashes_add(&b->crashes, clock_now());
     if (b->due == INT64_MAX) {
-        log_error("image \"%s\": radosvol-blockd crashed %d times within a minute; gave up: its "
-                  "device fails all I/O from now on",
-                  b->id, CRASHES_MAX);
+        log_error("volume '%s', image \"%s\": radosvol-blockd crashed %d times within a minute; "
+                  "gave up: all I/O to it fails from now on; stop its containers and start them "
+                  "again",
+                  volume_name(b), b->id, CRASHES_MAX);
         forget(blockds, b);
     } else if (b->args_len == 0 || b->control < 0) {
         log_error("image \"%s\": radosvol-blockd was not wholly adopted and cannot be started "
