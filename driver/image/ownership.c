@@ -286,10 +286,10 @@ int ownership_acquire(struct cluster *cluster, const char *id, const char *host,
     r = watch_open(cluster, o->object, watch_timeout_s, deadline, &o->watch, err);
     if (r < 0) {
         free(o);
-        return r;
+        return cluster_explain(cluster, r, err);
     }
     make_cookie(o->cookie, watch_handle(o->watch));
-    r = acquire_lock(o, host, token, deadline, err);
+    r = cluster_explain(cluster, acquire_lock(o, host, token, deadline, err), err);
     if (r < 0) {
         watch_close(o->watch, deadline_in_ms(RELEASE_MS));
         free(o);

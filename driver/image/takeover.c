@@ -59,7 +59,10 @@ int takeover_look(struct cluster *cluster, const char *id, const struct lock_inf
     if (bytes.len > 0)
         r = notify_decode_answer(decoder_of(bytes.data, bytes.len), &answer);
     if (r < 0)
-        return error_errno(err, r, "cannot find out whether client %" PRIu64 " is alive", client);
+        return cluster_explain(
+            cluster,
+            error_errno(err, r, "cannot find out whether client %" PRIu64 " is alive", client),
+            err);
     if (among(answer.acks, answer.ack_count, client, handle))
         *ret = HOLDER_ALIVE;
     else if (among(answer.timeouts, answer.timeout_count, client, handle))
@@ -95,8 +98,10 @@ int takeover_fence(struct cluster *cluster, const char *id, const char *lock,
     snprintf(address, sizeof(address), "%s", holder->address);
     r = rados_blocklist_add(cluster_rados(cluster), address, FENCE_LIFE_S);
     if (r < 0)
-        return error_errno(err, r, "cannot blocklist client %" PRIu64 " at %s", holder->client_id,
-                           address);
+        return cluster_explain(cluster,
+                               error_errno(err, r, "cannot blocklist client %" PRIu64 " at %s",
+                                           holder->client_id, address),
+                               err);
     r = rados_wait_for_latest_osdmap(cluster_rados(cluster));
     if (r < 0)
         return error_errno(err, r, "cannot wait for the OSD map that blocklists %s", address);

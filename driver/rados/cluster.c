@@ -24,6 +24,7 @@ struct cluster {
     rados_t rados;
     rados_ioctx_t io;
     int64_t pool_id;
+    char *client;
     char *pool;
     char *namespace;
     char *token;
@@ -126,10 +127,11 @@ int cluster_connect(const struct cluster_settings *settings, enum cluster_kind k
     if (!cluster)
         return error_set(err, -ENOMEM, "out of memory");
     cluster->kind = kind;
+    cluster->client = strdup(settings->client);
     cluster->pool = strdup(settings->pool);
     cluster->namespace = strdup(settings->namespace);
     cluster->token = strdup(settings->token ? settings->token : "");
-    if (!cluster->pool || !cluster->namespace || !cluster->token)
+    if (!cluster->client || !cluster->pool || !cluster->namespace || !cluster->token)
         return error_set(err, -ENOMEM, "out of memory");
 
     r = rados_create(&cluster->rados, settings->client);
@@ -168,6 +170,7 @@ void cluster_close(struct cluster *cluster)
         rados_ioctx_destroy(cluster->io);
     if (cluster->rados)
         rados_shutdown(cluster->rados);
+    free(cluster->client);
     free(cluster->pool);
     free(cluster->namespace);
     free(cluster->token);
@@ -212,6 +215,24 @@ uint64_t cluster_client_id(const struct cluster *cluster)
 const char *cluster_address(const struct cluster *cluster)
 {
     return cluster->address;
+}
+
+int cluster_explain(const struct cluster *cluster, int r, struct error *err)
+{
+    const char *words = error_words(r);
+    size_t len;
+
+    if (!err || (r != -EPERM && r != -EACCES))
+        return r;
+    len = strlen(err->text);
+    if (len < strlen(words) || strcmp(err->text + len - strlen(words), words) != 0)
+        return r;
+    snprintf(err->text + len, sizeof(err->text) - len,
+             "; the client lacks rights: ceph auth caps client.%s mon 'profile rbd' osd 'profile "
+             "rbd pool=%s' mgr 'profile rbd pool=%s' (and osd 'profile rbd pool=...' for each pool "
+             "of data)",
+             cluster->client, cluster->pool, cluster->pool);
+    return r;
 }
 
 int64_t cluster_pool_lookup(struct cluster *cluster, const char *pool, struct error *err)

@@ -52,6 +52,10 @@ uint64_t cluster_client_id(const struct cluster *cluster); /* this instance's gl
  * the first connection. Borrowed. */
 const char *cluster_address(const struct cluster *cluster);
 
+/* R is how an operation on CLUSTER ended, ERR its words: when they end with a refusal by the
+ * cluster and nothing more, add the rights that this client needs. Its value is R. */
+int cluster_explain(const struct cluster *cluster, int r, struct error *err);
+
 /* The id of a pool by name: >= 0, -ENOENT (err names it), or what librados returned. */
 int64_t cluster_pool_lookup(struct cluster *cluster, const char *pool, struct error *err);
 

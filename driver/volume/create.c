@@ -298,5 +298,6 @@ int volume_create(struct cluster *cluster, const char *name, const struct volume
     rbd_pairs_free(&metadata);
     if (r == -EEXIST) /* another client was faster */
         r = check_existing(cluster, name, options, deadline, err);
+    cluster_explain(cluster, r, err);
     return r < 0 ? error_wrap(err, "cannot create volume '%s'", name) : 0;
 }

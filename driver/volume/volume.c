@@ -31,7 +31,7 @@ int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
     int r = image_find(cluster, name, deadline, id, err);
 
     if (r < 0)
-        return r;
+        return cluster_explain(cluster, r, err);
     r = image_read_header(cluster, id, deadline, &header, err);
     if (r == -ENOENT) /* a removal by other tools that was cut short leaves this */
         return error_set(err, -ESTALE,
@@ -40,12 +40,13 @@ int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
                          name, id, cluster_pool(cluster), name);
     if (r == 0)
         r = metadata_to_facts(&header, name, ret);
+    cluster_explain(cluster, r, err);
     return r < 0 ? error_wrap(err, "cannot read volume '%s'", name) : 0;
 }
 
 int volume_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret, struct error *err)
 {
-    return image_list(cluster, deadline, ret, err);
+    return cluster_explain(cluster, image_list(cluster, deadline, ret, err), err);
 }
 
 int volume_remove(struct cluster *cluster, const char *name, int64_t deadline, bool *ret_more,
@@ -63,6 +64,7 @@ int volume_remove(struct cluster *cluster, const char *name, int64_t deadline, b
                          "protection off with 'rbd image-meta remove %s/%s " META_PROTECT "'",
                          name, cluster_pool(cluster), name);
     r = image_unpublish(cluster, name, facts.id, META_REMOVING, deadline, err);
+    cluster_explain(cluster, r, err);
     if (r < 0)
         return error_wrap(err, "cannot remove volume '%s'", name);
     /* The volume is gone; how fast its space follows is not the caller's concern. */
@@ -72,7 +74,7 @@ int volume_remove(struct cluster *cluster, const char *name, int64_t deadline, b
 
 int volume_sweep(struct cluster *cluster, int64_t deadline, struct error *err)
 {
-    return image_sweep(cluster, META_PREFIX, deadline, err);
+    return cluster_explain(cluster, image_sweep(cluster, META_PREFIX, deadline, err), err);
 }
 
 int volume_record_used(struct cluster *cluster, const char *id, uint64_t used, int64_t deadline,

@@ -426,6 +426,13 @@ def test_doctor_sees_missing_rights(radosvol, weak):
         assert found[name][0] == "failed" and "profile rbd" in found[name][1]
 
 
+def test_what_needs_more_rights_names_them(radosvol, volumes, weak):
+    volumes.create("db")
+    volumes.mount("db")
+    words = radosvol.fails("takeover", "db", "--yes", "--ceph-conf", weak, "--ceph-client", "weak")
+    assert "ceph auth caps client.weak mon 'profile rbd' osd 'profile rbd pool=docker'" in words
+
+
 def test_doctor_and_the_plugin(radosvol, base, start_plugin):
     found = checks(radosvol, "--socket", base / "no.sock")
     assert found["plugin"][0] == "warning" and "no.sock" in found["plugin"][1]

@@ -90,6 +90,10 @@ def test_a_client_without_rights(start_plugin, cluster, tmp_path):
         plugin = start_plugin(conf=conf, ceph_client="poor")
         words = refusal(plugin.create, "v")
         assert "'docker'" in words and "not permitted" in words
+        assert ("ceph auth caps client.poor mon 'profile rbd' osd 'profile rbd pool=docker' "
+                "mgr 'profile rbd pool=docker'") in words
+        wait_until(lambda: plugin.log().count("ceph auth caps client.poor") >= 2,
+                   "the same words in the log, also of the sweep")
     finally:
         cluster.ceph("auth", "del", "client.poor")
 
