@@ -97,6 +97,8 @@ static int make_dirs(const struct settings *settings, char scratch[PATH_MAX], st
             return error_set(err, -ENAMETOOLONG, "the directory's path is too long: '%s'",
                              dirs[i].parent);
         r = file_make_dir(path, 0700, err);
+        if (r == 0 && chmod(path, 0700) < 0) /* it may have been there */
+            r = error_errno(err, -errno, "cannot keep others out of '%s'", path);
     }
     snprintf(scratch, PATH_MAX, "%s", path);
     return r;

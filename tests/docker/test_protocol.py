@@ -410,6 +410,19 @@ def test_the_socket_is_for_root_alone(plugin):
     assert plugin.socket.stat().st_mode & 0o077 == 0
 
 
+def test_the_mounts_are_for_root_alone(start_plugin):
+    """Users of the host do not get at a volume past its container's rights; also not where somebody
+    made the directories before."""
+    plugin = start_plugin(wait=False)
+    plugin.kill_all()
+    directories = [plugin.lib_dir / name for name in ("mounts", "scratch")]
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o755)
+    plugin.start()
+    assert [directory.stat().st_mode & 0o777 for directory in directories] == [0o700, 0o700]
+
+
 def test_one_volume_takes_one_process(plugin, volumes):
     names = [volumes.create() for _ in range(3)]
     for name in names:
