@@ -57,8 +57,8 @@ static void add_created(json_t *object, const struct timespec *created)
         object_add_text(object, "created", text);
 }
 
-/* LIFE: of the holder, if there is one. */
-static json_t *facts_json(const struct volume_facts *facts, enum holder_life life)
+/* LIFE: of the holder, if there is one. FULL: why writes wait, or "". */
+static json_t *facts_json(const struct volume_facts *facts, enum holder_life life, const char *full)
 {
     json_t *object = json_object();
 
@@ -73,7 +73,9 @@ static json_t *facts_json(const struct volume_facts *facts, enum holder_life lif
     add_created(object, &facts->created);
     if (facts->lock.count > 0)
         object_add(object, "holder", holder_json(&facts->lock, life));
-    object_add_text(object, "health", facts->unwritable[0] ? facts->unwritable : "ok");
+    if (facts->unwritable[0])
+        full = facts->unwritable;
+    object_add_text(object, "health", full[0] ? full : "ok");
     object_add(object, "snapshots", json_integer(facts->snapshot_count));
     object_add_text(object, "mount-options", facts->mount_options);
     object_add_text(object, "uid", facts->uid);
@@ -95,6 +97,7 @@ int command_inspect(struct cli *cli, int argc, char *argv[])
     const char *name = cli_parse_word(cli, "VOLUME", "Show everything that is known of a volume.",
                                       cli_common, argc, argv);
     enum holder_life life = HOLDER_FOREIGN;
+    struct error full = {0};
     struct error err;
 
     if (cli_connect(cli, &cluster, &err) < 0 || cli_read_volume(cluster, name, &facts, &err) < 0)
@@ -102,6 +105,7 @@ int command_inspect(struct cli *cli, int argc, char *argv[])
     if (facts.lock.count > 0 &&
         takeover_look(cluster, facts.id, &facts.lock, deadline_in_ms(CLI_READ_MS), &life, &err) < 0)
         return cli_fail(&err);
-    object_print(cli, facts_json(&facts, life));
+    volume_check_space(cluster, &facts, deadline_in_ms(CLI_READ_MS), &full);
+    object_print(cli, facts_json(&facts, life, full.text));
     return 0;
 }

@@ -16,6 +16,8 @@
 #define SCRATCH_LOCK   "docker-volume-rados.diagnose"
 #define SCRATCH_LOCK_S 60 /* an object that is left behind says by its lock that it is ours */
 
+#define SCRATCH_NAME_MAX 64
+
 #define REMOVE_MS 5000
 
 #define APPLICATION_MAX 1024
@@ -104,6 +106,12 @@ int diagnose_application(struct cluster *cluster, struct error *err)
                      pool, pool);
 }
 
+static void name_scratch(const struct cluster *cluster, char ret[SCRATCH_NAME_MAX])
+{
+    snprintf(ret, SCRATCH_NAME_MAX, "docker-volume-rados.diagnose.%" PRIu64,
+             cluster_client_id(cluster));
+}
+
 static int make_scratch(rados_ioctx_t io, const char *object, int64_t deadline)
 {
     cleanup_op struct op *op = op_write();
@@ -169,6 +177,25 @@ static int failed(struct cluster *cluster, int r, struct error *err)
                        cluster_pool(cluster));
 }
 
+int diagnose_space(struct cluster *cluster, const char *pool, int64_t deadline, struct error *err)
+{
+    int64_t id = cluster_pool_lookup(cluster, pool, err);
+    char object[SCRATCH_NAME_MAX];
+    rados_ioctx_t io;
+    int r = id < 0 ? (int)id : cluster_open_pool(cluster, id, &io, err);
+
+    if (r < 0)
+        return r;
+    name_scratch(cluster, object);
+    r = make_scratch(io, object, deadline);
+    if (r == -EEXIST) /* another thread is asking the same, and there was room for it */
+        r = 0;
+    if (r == 0)
+        remove_scratch(io, object);
+    rados_ioctx_destroy(io);
+    return r < 0 ? error_errno(err, r, "pool '%s'", pool) : 0;
+}
+
 int diagnose_pool(struct cluster *cluster, int64_t deadline, int64_t *ret_clock_ns,
                   int64_t *ret_precision_ns, struct error *err)
 {
@@ -176,11 +203,10 @@ int diagnose_pool(struct cluster *cluster, int64_t deadline, int64_t *ret_clock_
     int64_t begin;
     int64_t end;
     int64_t osd = 0;
-    char object[64];
+    char object[SCRATCH_NAME_MAX];
     int r;
 
-    snprintf(object, sizeof(object), "docker-volume-rados.diagnose.%" PRIu64,
-             cluster_client_id(cluster));
+    name_scratch(cluster, object);
     begin = realtime();
     r = make_scratch(io, object, deadline);
     end = realtime();

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "image/io.h"
 #include "image/lifecycle.h"
+#include "rados/diagnose.h"
 #include "volume/filesystem.h"
 #include "volume/metadata.h"
 
@@ -42,6 +43,21 @@ int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
         r = metadata_to_facts(&header, name, ret);
     cluster_explain(cluster, r, err);
     return r < 0 ? error_wrap(err, "cannot read volume '%s'", name) : 0;
+}
+
+int volume_check_space(struct cluster *cluster, const struct volume_facts *facts, int64_t deadline,
+                       struct error *err)
+{
+    const char *pool = facts->data_pool[0] ? facts->data_pool : cluster_pool(cluster);
+    struct error why;
+    int r = diagnose_space(cluster, pool, deadline, &why);
+
+    if (r != -ENOSPC && r != -EDQUOT)
+        return 0;
+    return error_set(err, r,
+                     "%.256s: writes wait until there is space; add OSDs, raise the quota, or "
+                     "remove something",
+                     why.text);
 }
 
 int volume_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret, struct error *err)

@@ -64,6 +64,11 @@ int volume_create(struct cluster *cluster, const char *name, const struct volume
 int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
                 struct volume_facts *ret, struct error *err);
 
+/* Is there room for more in the pool of the volume's data? 0, also when nobody can tell now; or
+ * -ENOSPC or -EDQUOT with words for "health": writes wait then, as on a disk that is slow. */
+int volume_check_space(struct cluster *cluster, const struct volume_facts *facts, int64_t deadline,
+                       struct error *err);
+
 /* All names: see image_list. Half-made and half-removed images are not among them. */
 int volume_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret,
                 struct error *err);

@@ -120,17 +120,23 @@ void volume_driver_get(void *service, const struct json_request *request, int64_
     struct cluster *cluster = NULL;
     struct error err = {0};
     char away[AWAY_MAX];
+    struct error full = {0};
+    json_t *status;
     int r;
 
     deadline = deadline_earlier(deadline, deadline_in_ms(GET_MS));
     r = cluster_link_get(driver->link, deadline_in_ms(LINK_MS), &cluster, &err);
     if (r == 0) {
         r = volume_read(cluster, request->name, deadline, &facts, &err);
+        if (r == 0 && facts.lock.count > 0) /* for those who write */
+            volume_check_space(cluster, &facts, deadline, &full);
         cluster_link_put(driver->link, cluster, r);
     }
     if (r == 0) {
-        answer_get(driver, facts.name, facts.created.tv_sec, remember(driver, &facts), "reachable",
-                   reply);
+        status = remember(driver, &facts);
+        if (status && full.code < 0)
+            json_object_set_new(status, "health", reply_text(full.text));
+        answer_get(driver, facts.name, facts.created.tv_sec, status, "reachable", reply);
     } else if (cluster && r == -ENOENT) {
         cache_drop(driver->cache, request->name);
         error_set(&err, r, "no such volume: '%s'", request->name);

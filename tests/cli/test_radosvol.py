@@ -426,6 +426,17 @@ def test_doctor_sees_missing_rights(radosvol, weak):
         assert found[name][0] == "failed" and "profile rbd" in found[name][1]
 
 
+def test_inspect_says_that_the_pool_is_full(radosvol, volumes, cluster):
+    volumes.create("db")
+    assert radosvol.json("inspect", "db")["health"] == "ok"
+    cluster.ceph("osd", "pool", "set-quota", "docker", "max_objects", "1")
+    try:
+        wait_until(lambda: "quota" in radosvol.json("inspect", "db")["health"], "the quota", 60, 1)
+    finally:
+        cluster.ceph("osd", "pool", "set-quota", "docker", "max_objects", "0")
+    wait_until(lambda: radosvol.json("inspect", "db")["health"] == "ok", "space", 60, 1)
+
+
 def test_what_needs_more_rights_names_them(radosvol, volumes, weak):
     volumes.create("db")
     volumes.mount("db")

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -123,24 +124,63 @@ def test_a_create_whose_data_cannot_be_written(start_plugin, cluster, tmp_path):
 
 
 @pytest.fixture
-def full_pool(cluster, volumes):
-    """A pool over its quota."""
-    volumes.create("old")
-    cluster.ceph("osd", "pool", "set-quota", POOL, "max_objects", "2")
+def quota(cluster):
+    """quota(objects): let the pool have no more, and wait until it is full; 0: any number."""
 
     def full():
         return "full_quota" in cluster.ceph("osd", "pool", "ls", "detail").split("'docker-data'")[0]
 
-    wait_until(full, "the pool to be full", 60)
-    yield
-    cluster.ceph("osd", "pool", "set-quota", POOL, "max_objects", "0")
-    wait_until(lambda: not full(), "the pool to be usable again", 60)
+    def set_quota(objects):
+        cluster.ceph("osd", "pool", "set-quota", POOL, "max_objects", str(objects))
+        wait_until(lambda: full() == (objects > 0), "the quota's effect", 60)
+
+    yield set_quota
+    set_quota(0)
+
+
+@pytest.fixture
+def full_pool(volumes, quota):
+    """A pool over its quota."""
+    volumes.create("old")
+    quota(2)
 
 
 def test_a_create_in_a_full_pool(full_pool, plugin, cluster):
     words = refusal(plugin.create, "new", size="1G")
     assert "full" in words or "quota" in words
     assert plugin.list() == ["old"]
+
+
+def test_a_writer_in_a_full_pool_waits(volumes, plugin, cluster, quota):
+    """Status says for what; with space again it goes on."""
+    name = volumes.create()
+    path, _ = volumes.mount(name)
+
+    def health():
+        return plugin.get(name)["Status"]["health"]
+
+    assert health() == "ok"
+    quota(2)
+    wait_until(lambda: health() != "ok", "the OSDs to know", 60)
+    words = health()
+    assert POOL in words and "quota" in words and "writes wait" in words
+    data = os.urandom(64 << 20)  # more than the objects that are there have room for
+
+    def write():
+        with open(path / "file", "wb") as file:
+            file.write(data)
+            os.fsync(file.fileno())
+
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(write)
+        try:
+            with pytest.raises(TimeoutError):
+                writer.result(5)
+        finally:
+            quota(0)
+        writer.result(60)
+    assert health() == "ok"
+    assert (path / "file").read_bytes() == data
 
 
 def test_a_volume_in_a_full_pool_can_be_removed(full_pool, plugin):
