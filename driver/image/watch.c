@@ -33,7 +33,8 @@ struct watch {
     unsigned timeout_s;
     uint64_t handle;
     bool watching;
-    int fd; /* eventfd */
+    struct op *attempt; /* a watch that is under way */
+    int fd;             /* eventfd */
 
     pthread_mutex_t lock; /* events, count */
     STAILQ_HEAD(event_list, queued) events;
@@ -98,13 +99,22 @@ static void on_error(void *arg, uint64_t handle, int error)
     wake(watch);
 }
 
+/* An attempt that takes too long is gone on with the next time. */
 static int watch_start(struct watch *watch, int64_t deadline)
 {
-    int r;
+    int r = 0;
 
-    atomic_store(&watch->error, 0);
-    r = op_watch(cluster_io(watch->cluster), watch->object, &watch->handle, on_notify, on_error,
-                 watch->timeout_s, watch, deadline);
+    if (!watch->attempt) {
+        atomic_store(&watch->error, 0);
+        r = op_watch_begin(cluster_io(watch->cluster), watch->object, &watch->handle, on_notify,
+                           on_error, watch->timeout_s, watch, &watch->attempt);
+    }
+    if (r == 0)
+        r = op_watch_wait(watch->attempt, deadline);
+    if (r == -ETIMEDOUT)
+        return r;
+    op_free(watch->attempt);
+    watch->attempt = NULL;
     watch->watching = r == 0;
     return r;
 }
@@ -199,8 +209,10 @@ void watch_close(struct watch *watch, int64_t deadline)
 
     if (!watch)
         return;
+    /* When the cluster does not answer, a callback may still come: then leave it the memory. */
+    if (watch->attempt && watch_start(watch, deadline) == -ETIMEDOUT)
+        return;
     if (watch->watching) {
-        /* When the cluster does not answer, a callback may still come: then leave it the memory. */
         if (op_unwatch(cluster_io(watch->cluster), watch->handle, deadline) == -ETIMEDOUT ||
             op_watch_flush(cluster_rados(watch->cluster), deadline) == -ETIMEDOUT)
             return;

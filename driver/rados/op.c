@@ -253,17 +253,25 @@ int op_notify(rados_ioctx_t io, const char *object, const struct encoder *payloa
     return r;
 }
 
-int op_watch(rados_ioctx_t io, const char *object, uint64_t *handle, rados_watchcb2_t notified,
-             rados_watcherrcb_t failed, unsigned timeout_s, void *arg, int64_t deadline)
+int op_watch_begin(rados_ioctx_t io, const char *object, uint64_t *handle,
+                   rados_watchcb2_t notified, rados_watcherrcb_t failed, unsigned timeout_s,
+                   void *arg, struct op **ret)
 {
     cleanup_op struct op *op = op_new();
     int r = op ? op_prepare(op) : -ENOMEM;
 
     if (r < 0)
         return r;
-    return op_wait(
-        op, rados_aio_watch2(io, object, op->completion, handle, notified, failed, timeout_s, arg),
-        deadline);
+    r = rados_aio_watch2(io, object, op->completion, handle, notified, failed, timeout_s, arg);
+    if (r < 0)
+        return op_wait(op, r, 0);
+    *ret = steal_pointer(&op);
+    return 0;
+}
+
+int op_watch_wait(struct op *op, int64_t deadline)
+{
+    return op_wait(op, 0, deadline);
 }
 
 int op_unwatch(rados_ioctx_t io, uint64_t handle, int64_t deadline)

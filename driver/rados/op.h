@@ -59,10 +59,14 @@ int op_call_write(rados_ioctx_t io, const char *object, const char *class, const
 int op_notify(rados_ioctx_t io, const char *object, const struct encoder *payload,
               unsigned timeout_ms, struct encoder *ret, int64_t deadline);
 
-/* Watch OBJECT (rados_aio_watch2), unwatch, and wait until no callback of a former watch runs any
- * more. After -ETIMEDOUT of op_watch the handle may still be written and callbacks may still come.
- */
-int op_watch(rados_ioctx_t io, const char *object, uint64_t *handle, rados_watchcb2_t notified,
-             rados_watcherrcb_t failed, unsigned timeout_s, void *arg, int64_t deadline);
+/* Watch OBJECT (rados_aio_watch2): begin, then wait for the result, as often as it takes. As long
+ * as that is -ETIMEDOUT the watch may still come about, so neither the handle nor ARG may be freed,
+ * and no other one begun instead: both would stay. *ret: op_free, at any time. */
+int op_watch_begin(rados_ioctx_t io, const char *object, uint64_t *handle,
+                   rados_watchcb2_t notified, rados_watcherrcb_t failed, unsigned timeout_s,
+                   void *arg, struct op **ret);
+int op_watch_wait(struct op *op, int64_t deadline);
+
+/* Unwatch, and wait until no callback of a former watch runs any more. */
 int op_unwatch(rados_ioctx_t io, uint64_t handle, int64_t deadline);
 int op_watch_flush(rados_t rados, int64_t deadline);
