@@ -8,6 +8,7 @@
 # fuzz     the libFuzzer targets, under build/fuzz
 # format   let clang-format decide; lint: clang-tidy, cppcheck, format check, spelling
 # install  to $(DESTDIR)$(PREFIX)
+# deb      the Debian package, build/deb/docker-volume-rados_*.deb
 #
 # FLAVOR picks the build: empty (release), asan or tsan. WERROR=1 makes warnings errors.
 
@@ -63,7 +64,7 @@ UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
-.PHONY: all tests unit live check asan tsan fuzz format lint install clean
+.PHONY: all tests unit live check asan tsan fuzz format lint install deb clean
 .SECONDARY:
 
 all: $(PROGRAMS)
@@ -136,6 +137,19 @@ install: all
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/docker-volume-rados $(BUILD)/radosvol
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/docker-volume-rados \
 	    $(BUILD)/docker-volume-rados-server $(BUILD)/radosvol-blockd
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/*.8
+	install -D -m 0644 packaging/radosvol.bash-completion \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/radosvol
+
+# From a copy of the source, as debian/ has to be at its top and the result lands beside it.
+DEB := build/deb
+deb:
+	rm -rf $(DEB)
+	mkdir -p $(DEB)/source
+	tar -c --exclude=./build --exclude=./.git . | tar -x -C $(DEB)/source
+	cp -r packaging/debian $(DEB)/source/debian
+	cd $(DEB)/source && MAKEFLAGS= MAKELEVEL= dpkg-buildpackage -us -uc -b
+	rm -rf $(DEB)/source
 
 clean:
 	rm -rf build

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The managed plugin's life: each test is the next step of it."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from conftest import DRIVER, ROOTFS, build_plugin
+from lib import proc
+from lib.paths import REPO
+
+VOLUME = "managed-volume"
+LIMIT_MIB = 60
+
+
+def digest(printed):
+    return re.search(r"sha256 ([0-9a-f]{64})", printed)[1]
+
+
+def attached(cluster):
+    """Who has the volume open, as the cluster sees it."""
+    return [*cluster.watchers(VOLUME), *cluster.lockers(VOLUME)]
+
+
+def write(managed, text):
+    managed.dockerd.run("-v", f"{VOLUME}:/data", "busybox", "sh", "-c", f"echo {text} >>/data/file")
+
+
+def read(managed):
+    return managed.dockerd.run("-v", f"{VOLUME}:/data", "busybox", "cat", "/data/file").split()
+
+
+# --- Its files -----------------------------------------------------------------------------
+
+
+def test_same_input_gives_the_same_bytes():
+    first = digest(build_plugin("--only-files"))
+    assert digest(build_plugin("--only-files")) == first
+    # and other bytes give another digest
+    assert digest(build_plugin("--only-files", SOURCE_DATE_EPOCH="1")) != first
+
+
+def test_is_small_and_whole():
+    printed = build_plugin("--only-files")
+    assert int(re.search(r": (\d+)M,", printed)[1]) <= LIMIT_MIB
+    for program in sorted(ROOTFS.glob("usr/sbin/*")) + sorted(ROOTFS.glob("usr/libexec/*/*")):
+        done = proc.run("chroot", ROOTFS, "/lib64/ld-linux-x86-64.so.2", "--list",
+                        f"/{program.relative_to(ROOTFS)}")
+        assert "not found" not in done.stdout
+
+
+def test_has_every_tool_that_the_driver_runs():
+    known = re.findall(r'\{"([a-z0-9_.]+)", "[a-z0-9-]+"\}', (REPO / "driver/base/spawn.c").read_text())
+    assert {"mkfs.ext4", "mkfs.xfs", "e2fsck"} <= set(known)
+    source = "".join(path.read_text() for path in REPO.glob("driver/*/*.c")
+                     if path.name != "spawn.c")
+    for tool in known:
+        if f'"{tool}"' in source:
+            assert os.access(ROOTFS / "usr/sbin" / tool, os.X_OK), tool
+
+
+def test_every_setting_of_config_is_one_of_the_plugin():
+    usage = proc.run(ROOTFS / "usr/sbin/docker-volume-rados", "--help").stdout
+    config = json.loads((REPO / "config.json").read_text())
+    for setting in config["env"]:
+        (line,) = [line for line in usage.splitlines() if f" {setting['name']} " in line]
+        assert setting["value"] == "" or line.endswith(f"({setting['value']})"), line
+
+
+# --- Its life ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def running(managed):
+    managed.create()
+    managed.configure()
+    managed.enable()
+    return managed
+
+
+def test_container_uses_a_volume(running):
+    running.docker("volume", "create", "-d", DRIVER, "-o", "size=1G", VOLUME)
+    running.docker("volume", "create", "-d", DRIVER, "-o", "size=1G", "-o", "fs=xfs", "other")
+    write(running, "one")
+    assert read(running) == ["one"]
+    running.dockerd.run("-v", "other:/data", "busybox", "touch", "/data/file")
+    running.docker("volume", "rm", "other")
+    assert running.dockerd.inspect_volume(VOLUME)["Status"]["size"] == "1G"
+
+
+def test_radosvol_inside(running):
+    plugin_id = running.docker("plugin", "inspect", "-f", "{{.ID}}", DRIVER).stdout.strip()
+    root = running.dockerd.base / "exec/runtime-runc/plugins.moby"
+    listed = proc.run("runc", "--root", root, "exec", plugin_id, "radosvol", "ls", "--json").stdout
+    assert [row["name"] for row in json.loads(listed)["volumes"]] == [VOLUME]
+
+
+def test_only_what_the_loader_finds_is_used(running):
+    """No library is opened that the image has not, and none of the host's is."""
+    for name in ("docker-volume-rados", "docker-volume-rados-server"):
+        (pid,) = running.pids(name)
+        failed = re.findall(r"cannot open shared object.*", running.log())
+        assert failed == [], name
+        assert os.stat(f"/proc/{pid}/root/usr/sbin/radosvol").st_size > 0
+
+
+def test_server_and_data_process_heal(running):
+    container = running.dockerd.start_container("-v", f"{VOLUME}:/data", "busybox", "sleep", "600")
+    try:
+        for name in ("docker-volume-rados-server", "radosvol-blockd"):
+            (pid,) = running.pids(name)
+            os.kill(pid, signal.SIGKILL)
+            proc.wait_until(lambda: running.pids(name) not in ([], [pid]), f"a new {name}", 30)
+            running.dockerd.exec(container, "sh", "-c",
+                                 f"echo {name} | dd of=/data/file oflag=append conv=notrunc,fsync")
+    finally:
+        running.docker("rm", "-f", container)
+    assert read(running) == ["one", "docker-volume-rados-server", "radosvol-blockd"]
+
+
+def test_supervisor_that_dies_is_started_again(running):
+    """With it dies all of its container, so what was mounted is lost to the containers of that time;
+    they are started again, and the data is there."""
+    container = running.dockerd.start_container("-v", f"{VOLUME}:/data", "busybox", "sleep", "600")
+    (pid,) = running.pids("docker-volume-rados")
+    os.kill(pid, signal.SIGKILL)
+    proc.wait_until(lambda: running.pids("docker-volume-rados") not in ([], [pid]),
+                    "a new supervisor", 60)
+    running.docker("rm", "-f", container)
+    assert read(running)[0] == "one"
+
+
+def test_disable_and_enable_again(running, cluster):
+    container = running.dockerd.start_container("-v", f"{VOLUME}:/data", "busybox", "sleep", "600")
+    started = time.monotonic()
+    running.docker("plugin", "disable", "-f", DRIVER)
+    assert time.monotonic() - started < 60
+    running.docker("rm", "-f", container)
+    running.wait_for_nothing()
+    proc.wait_until(lambda: not attached(cluster), "the cluster to see the client gone", 60)
+    running.enable()
+    assert read(running)[0] == "one"
+
+
+def test_supervisor_ends_in_time(running):
+    """dockerd kills after 10 s what has not ended by then."""
+    running.docker("plugin", "disable", DRIVER, "-f")
+    assert "exited by" not in running.log()
+    assert "still alive after" not in running.log()
+    assert re.search(r"ending on signal 15", running.log())
+    running.wait_for_nothing()
+
+
+def test_upgrade(running):
+    """By the way that needs no registry: another plugin of the same name."""
+    running.docker("plugin", "rm", DRIVER)
+    running.create()
+    running.configure()
+    running.enable()
+    assert read(running)[0] == "one"
+
+
+def test_removal_leaves_nothing(running, cluster):
+    running.docker("volume", "rm", VOLUME)
+    running.docker("plugin", "disable", DRIVER)
+    running.docker("plugin", "rm", DRIVER)
+    running.wait_for_nothing()
+    assert cluster.images() == [] and cluster.trash() == []
