@@ -82,7 +82,7 @@ class Managed:
         return found
 
     def leftovers(self):
-        """Mounts, processes and loop devices of the plugin's."""
+        """Mounts and processes of the plugin's."""
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines()
                   if f"{self.dockerd.base}/data/plugins" in line]
         processes = [(name, pid) for name in ("docker-volume-rados", "docker-volume-rados-server",

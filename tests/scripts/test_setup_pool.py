@@ -80,11 +80,15 @@ def test_one_pool(setup, cluster, start_plugin):
 
 
 def test_again_changes_nothing(setup, cluster):
+    def state():
+        return (cluster.ceph("auth", "get", f"client.{setup.pool}-user"),
+                cluster.ceph("osd", "pool", "application", "get", setup.pool),
+                cluster.ceph("osd", "pool", "ls"))
+
     setup.run()
-    name = f"client.{setup.pool}-user"
-    before = cluster.ceph("auth", "get", name), cluster.ceph("osd", "pool", "ls", "detail")
-    setup.run()
-    assert (cluster.ceph("auth", "get", name), cluster.ceph("osd", "pool", "ls", "detail")) == before
+    before = state()
+    assert setup.run().stdout
+    assert state() == before
 
 
 def test_namespaces_are_apart(setup, cluster, start_plugin):
@@ -124,7 +128,7 @@ def test_what_is_used_otherwise_is_left_alone(setup, cluster):
     setup.clients.clear()
 
     rights = cluster.ceph("auth", "get", "client.docker")
-    done = setup.run("--data-pool", "docker-data", client="docker", pool="docker", check=False)
+    done = setup.run(client="docker", pool="docker", check=False)
     setup.clients.clear()
     assert done.returncode == 1 and "exists with other rights" in done.stderr
     assert cluster.ceph("auth", "get", "client.docker") == rights
