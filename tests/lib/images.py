@@ -2,6 +2,7 @@
 """Container images made here from what is installed: no registry is asked."""
 
 import io
+import json
 import re
 import tarfile
 from pathlib import Path
@@ -58,7 +59,8 @@ def archive(files=(), programs=()):
     return out.getvalue()
 
 
-def load(dockerd, name, files=(), programs=()):
-    """Make an image called `name` in a dockerd."""
-    dockerd.docker("import", "-", name, input=archive(files, programs), text=False)
+def load(dockerd, name, files=(), programs=(), command=None):
+    """Make an image called `name` in a dockerd; `command`: what it runs by default, for sh -c."""
+    changes = ["--change", f"CMD {json.dumps(['/bin/sh', '-c', command])}"] if command else []
+    dockerd.docker("import", *changes, "-", name, input=archive(files, programs), text=False)
     return name
