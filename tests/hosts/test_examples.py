@@ -55,8 +55,12 @@ def test_compose(compose, a, b, cluster):
     assert on_a.starts("restored", RESTORE) == 2
     assert on_a.starts() == 2
 
-    # "down" keeps the volume, and another host finds it by its name
+    # "down" keeps the volume, and another host finds it by its name; docker-compose wants to see its
+    # options there too, which are dockerd's own
     on_a(*RESTORE, "down", "--timeout", "5")
+    b.docker("volume", "create", "-d", "rados", "-o", "size=5G", "-o", "uid=999", "-o", "gid=999",
+             "-o", "mode=0700", "-o", "owner=shop-team", "-o", "label.tier=production",
+             "--label", "com.example.team=shop", "db")
     on_b("up", "-d")
     assert on_b.starts() == 3
 
