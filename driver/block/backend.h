@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "block/latency.h"
 #include "image/io.h"
 
 /* A device back end turns an open image into a kernel block device. One instance per process;
@@ -27,8 +28,15 @@ struct backend_settings {
     int read_only;
 };
 
+/* What is measured apart; BACKEND_DISCARD stands for zeroing too, which kernels ask for alike. */
+enum backend_op { BACKEND_READ, BACKEND_WRITE, BACKEND_DISCARD, BACKEND_FLUSH, BACKEND_OPS };
+
+/* Since the start of the process. Fixed layout: part of control.h's packets. */
 struct backend_stats {
-    uint64_t reads, writes, discards, flushes, read_bytes, write_bytes, errors;
+    struct latency_counts done[BACKEND_OPS]; /* requests that succeeded */
+    uint64_t read_bytes, write_bytes;        /* of those */
+    uint64_t errors;                         /* requests that failed */
+    uint64_t in_flight;                      /* requests not done yet */
 };
 
 struct backend_ops {

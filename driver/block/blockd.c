@@ -10,6 +10,8 @@
  *                                                done                         -> (exit 0)
  *   FAILED     the words  result 0   refused     an answer was given, or 10 s -> (exit 1)
  *
+ * STATS is answered while ATTACHED and refused otherwise, at once: who measures does not wait.
+ *
  * The main loop waits for nothing longer than one bounded operation of the ownership, so that a new
  * supervisor is followed at any time; attaching and detaching, which wait for the cluster or the
  * kernel, are jobs of a thread of their own, which has the volume to itself meanwhile.
@@ -167,6 +169,20 @@ static void start_detach(struct blockd *blockd)
     blockd_clients_answer(&blockd->clients, BLOCKD_DETACH, &reply);
 }
 
+static void answer_stats(struct blockd *blockd)
+{
+    struct blockd_stats stats = {
+        .version = BLOCKD_VERSION, .state = BLOCKD_ATTACHED, .pid = (uint64_t)getpid()};
+
+    if (!blockd_clients_waiting(&blockd->clients, BLOCKD_STATS))
+        return;
+    if (blockd->phase == ATTACHED)
+        volume_stats(blockd->volume, &stats);
+    else
+        stats.result = -EAGAIN;
+    blockd_clients_answer_stats(&blockd->clients, &stats);
+}
+
 static void answer_attached(struct blockd *blockd)
 {
     if (blockd_clients_waiting(&blockd->clients, BLOCKD_STATUS)) {
@@ -294,6 +310,7 @@ static void look_after(struct blockd *blockd)
 static void answer(struct blockd *blockd)
 {
     answer_adoption(blockd);
+    answer_stats(blockd);
     if (blockd->phase == ATTACHED)
         answer_attached(blockd);
     else if (blockd->phase == FAILED)

@@ -122,28 +122,39 @@ struct blockd_client *blockd_clients_waiting(struct blockd_clients *clients, uin
 }
 
 /* A client that does not take its answer at once has gone, or never reads: not worth waiting. */
-void blockd_client_answer(struct blockd_client *client, const struct blockd_reply *reply)
+static void answer(struct blockd_client *client, const void *packet, size_t len)
 {
     if (client->adoption_fd >= 0)
         close(client->adoption_fd);
     client->adoption_fd = -1;
     client->waits = 0;
-    if (send(client->fd, reply, sizeof(*reply), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+    if (send(client->fd, packet, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         close_client(client);
+}
+
+void blockd_client_answer(struct blockd_client *client, const struct blockd_reply *reply)
+{
+    answer(client, reply, sizeof(*reply));
+}
+
+static unsigned answer_all(struct blockd_clients *clients, uint32_t op, const void *packet,
+                           size_t len)
+{
+    struct blockd_client *client;
+    unsigned answered = 0;
+
+    for (; (client = blockd_clients_waiting(clients, op)); answered++)
+        answer(client, packet, len);
+    return answered;
 }
 
 unsigned blockd_clients_answer(struct blockd_clients *clients, uint32_t op,
                                const struct blockd_reply *reply)
 {
-    unsigned answered = 0;
+    return answer_all(clients, op, reply, sizeof(*reply));
+}
 
-    for (unsigned i = 0; i < BLOCKD_CLIENTS_MAX; i++) {
-        struct blockd_client *client = &clients->clients[i];
-
-        if (client->fd < 0 || client->waits != op)
-            continue;
-        blockd_client_answer(client, reply);
-        answered++;
-    }
-    return answered;
+void blockd_clients_answer_stats(struct blockd_clients *clients, const struct blockd_stats *stats)
+{
+    answer_all(clients, BLOCKD_STATS, stats, sizeof(*stats));
 }

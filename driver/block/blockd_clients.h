@@ -39,3 +39,5 @@ struct blockd_client *blockd_clients_waiting(struct blockd_clients *clients, uin
 void blockd_client_answer(struct blockd_client *client, const struct blockd_reply *reply);
 unsigned blockd_clients_answer(struct blockd_clients *clients, uint32_t op,
                                const struct blockd_reply *reply);
+/* Answer all that wait for BLOCKD_STATS. */
+void blockd_clients_answer_stats(struct blockd_clients *clients, const struct blockd_stats *stats);

@@ -173,13 +173,23 @@ void volume_status(const struct volume *volume, struct blockd_reply *ret)
     ret->state = volume_is_fenced(volume) ? BLOCKD_FENCED : BLOCKD_ATTACHED;
     ret->read_only = volume->options->read_only;
     ret->size = image_io_size(volume->io);
-    ret->reads = stats.reads;
-    ret->writes = stats.writes;
-    ret->discards = stats.discards;
-    ret->flushes = stats.flushes;
+    ret->reads = latency_total(&stats.done[BACKEND_READ]);
+    ret->writes = latency_total(&stats.done[BACKEND_WRITE]);
+    ret->discards = latency_total(&stats.done[BACKEND_DISCARD]);
+    ret->flushes = latency_total(&stats.done[BACKEND_FLUSH]);
     ret->read_bytes = stats.read_bytes;
     ret->write_bytes = stats.write_bytes;
     ret->errors = stats.errors;
     snprintf(ret->device, sizeof(ret->device), "%s", volume_device(volume));
     snprintf(ret->backend, sizeof(ret->backend), "%s", volume->ops->name);
+}
+
+void volume_stats(const struct volume *volume, struct blockd_stats *ret)
+{
+    int64_t age = clock_now() - ownership_confirmed(volume->ownership);
+
+    ret->state = volume_is_fenced(volume) ? BLOCKD_FENCED : BLOCKD_ATTACHED;
+    ret->size = image_io_size(volume->io);
+    ret->watch_age_ms = age > 0 ? (uint64_t)(age / NS_PER_MS) : 0;
+    volume->ops->stats(volume->backend, &ret->io);
 }

@@ -35,3 +35,5 @@ bool volume_is_fenced(const struct volume *volume);
 
 /* Fill in all of a BLOCKD_STATUS answer but the version and the process. */
 void volume_status(const struct volume *volume, struct blockd_reply *ret);
+/* The same of a BLOCKD_STATS answer. */
+void volume_stats(const struct volume *volume, struct blockd_stats *ret);

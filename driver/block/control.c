@@ -25,10 +25,16 @@ int blockd_request_check(const void *packet, size_t len, struct blockd_request *
     memcpy(&request, packet, sizeof(request));
     if (request.version != BLOCKD_VERSION)
         return -EPROTO;
-    if (request.op != BLOCKD_STATUS && request.op != BLOCKD_DETACH && request.op != BLOCKD_ADOPT)
+    switch (request.op) {
+    case BLOCKD_STATUS:
+    case BLOCKD_DETACH:
+    case BLOCKD_ADOPT:
+    case BLOCKD_STATS:
+        *ret = request;
+        return 0;
+    default:
         return -EBADMSG;
-    *ret = request;
-    return 0;
+    }
 }
 
 static bool is_text(const char *bytes, size_t size)
@@ -51,6 +57,22 @@ int blockd_reply_check(const void *packet, size_t len, struct blockd_reply *ret)
         !is_text(reply.backend, sizeof(reply.backend)) || !is_text(reply.text, sizeof(reply.text)))
         return -EBADMSG;
     *ret = reply;
+    return 0;
+}
+
+int blockd_stats_check(const void *packet, size_t len, struct blockd_stats *ret)
+{
+    struct blockd_stats stats;
+
+    if (len != sizeof(stats))
+        return -EBADMSG;
+    memcpy(&stats, packet, sizeof(stats));
+    if (stats.version != BLOCKD_VERSION)
+        return -EPROTO;
+    if (stats.result > 0 || stats.result < -4095 || stats.reserved != 0 ||
+        (stats.state != BLOCKD_ATTACHED && stats.state != BLOCKD_FENCED))
+        return -EBADMSG;
+    *ret = stats;
     return 0;
 }
 
@@ -93,27 +115,27 @@ static int wait_readable(int fd, int64_t deadline)
     }
 }
 
-static int receive_reply(int fd, int64_t deadline, struct blockd_reply *ret, struct error *err)
+/* *ret_len: of what was received, up to SIZE. */
+static int receive_packet(int fd, int64_t deadline, char *packet, size_t size, size_t *ret_len,
+                          struct error *err)
 {
-    char packet[sizeof(struct blockd_reply) + 1]; /* one more, so that a longer one shows */
     ssize_t len;
     int r = wait_readable(fd, deadline);
 
     if (r < 0)
         return error_errno(err, r, "the volume's process");
-    len = recv(fd, packet, sizeof(packet), 0);
+    len = recv(fd, packet, size, 0);
     if (len == 0 || (len < 0 && (errno == ECONNRESET || errno == EPIPE)))
         return error_set(err, -ECONNRESET, "the volume's process ended without an answer");
     if (len < 0)
         return error_errno(err, -errno, "cannot receive from the volume's process");
-    r = blockd_reply_check(packet, (size_t)len, ret);
-    if (r < 0)
-        return error_errno(err, r, "the volume's process answered out of order");
+    *ret_len = (size_t)len;
     return 0;
 }
 
-int blockd_call(const char *socket, enum blockd_op op, int64_t deadline, struct blockd_reply *ret,
-                struct error *err)
+/* One request, one packet back. */
+static int exchange(const char *socket, enum blockd_op op, int64_t deadline, char *packet,
+                    size_t size, size_t *ret_len, struct error *err)
 {
     const struct blockd_request request = {.version = BLOCKD_VERSION, .op = op};
     cleanup_close int fd = -1;
@@ -125,10 +147,44 @@ int blockd_call(const char *socket, enum blockd_op op, int64_t deadline, struct 
         r = errno == EPIPE ? -ECONNRESET : -errno;
         return error_errno(err, r, "cannot send to the volume's process");
     }
-    r = receive_reply(fd, deadline, ret, err);
+    return receive_packet(fd, deadline, packet, size, ret_len, err);
+}
+
+static int out_of_order(int r, struct error *err)
+{
+    return error_errno(err, r, "the volume's process answered out of order");
+}
+
+int blockd_call(const char *socket, enum blockd_op op, int64_t deadline, struct blockd_reply *ret,
+                struct error *err)
+{
+    char packet[sizeof(*ret) + 1]; /* one more, so that a longer one shows */
+    size_t len;
+    int r = exchange(socket, op, deadline, packet, sizeof(packet), &len, err);
+
     if (r < 0)
         return r;
+    r = blockd_reply_check(packet, len, ret);
+    if (r < 0)
+        return out_of_order(r, err);
     if (ret->result < 0)
         return error_set(err, ret->result, "%s", ret->text);
+    return 0;
+}
+
+int blockd_call_stats(const char *socket, int64_t deadline, struct blockd_stats *ret,
+                      struct error *err)
+{
+    char packet[sizeof(*ret) + 1];
+    size_t len;
+    int r = exchange(socket, BLOCKD_STATS, deadline, packet, sizeof(packet), &len, err);
+
+    if (r < 0)
+        return r;
+    r = blockd_stats_check(packet, len, ret);
+    if (r < 0)
+        return out_of_order(r, err);
+    if (ret->result < 0)
+        return error_errno(err, ret->result, "the volume's process has no measurements");
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "block/backend.h"
 
 /* How the server talks to a radosvol-blockd: SOCK_SEQPACKET on a Unix socket that the supervisor
  * listens on and hands to the blockd as descriptor 3, so a call made before the blockd is ready
@@ -19,6 +20,8 @@ enum blockd_op {
     BLOCKD_STATUS = 1, /* answered once the device is attached, or attaching has failed */
     BLOCKD_DETACH = 2, /* give the device, the lock and the watch back, answer, end the process */
     BLOCKD_ADOPT = 3, /* a new supervisor takes over from a dead one; answered at once, see below */
+    BLOCKD_STATS = 8, /* measurements, answered like STATUS but with a struct blockd_stats; a blockd
+                       * that is too old to know it closes the connection */
 };
 
 /* BLOCKD_ADOPT, for a blockd whose supervisor died: its keeper socket leads nowhere, but it still
@@ -64,14 +67,32 @@ struct blockd_reply {
     char text[512];   /* words of the failure when result < 0 */
 };
 
+/* Not part of blockd_reply, whose size blockds of earlier versions know: a data process keeps its
+ * version until its volume is unmounted. */
+struct blockd_stats {
+    uint32_t version;
+    int32_t result;    /* 0, or a negative errno: then the rest is 0 */
+    uint32_t state;    /* enum blockd_state */
+    uint32_t reserved; /* 0 */
+    uint64_t size;     /* bytes */
+    uint64_t pid;
+    uint64_t watch_age_ms; /* since the cluster last confirmed the watch on the header */
+    struct backend_stats io;
+};
+
 int blockd_request_check(const void *packet, size_t len, struct blockd_request *ret);
 int blockd_reply_check(const void *packet, size_t len, struct blockd_reply *ret);
+int blockd_stats_check(const void *packet, size_t len, struct blockd_stats *ret);
 
 /* Call the blockd behind SOCKET. *ret is filled when the blockd answered, also with result < 0 (err
  * then has its words). 0, the blockd's result, -ENOENT or -ECONNREFUSED (no blockd there),
  * -ECONNRESET (it ended without an answer), -ETIMEDOUT. Blocks; any thread. */
 int blockd_call(const char *socket, enum blockd_op op, int64_t deadline, struct blockd_reply *ret,
                 struct error *err);
+
+/* BLOCKD_STATS; likewise. */
+int blockd_call_stats(const char *socket, int64_t deadline, struct blockd_stats *ret,
+                      struct error *err);
 
 /* A blockd's command line, made by the server and handed through the supervisor:
  *   radosvol-blockd --conf F --client N --pool P --namespace NS --image ID --name VOLUME

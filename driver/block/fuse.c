@@ -232,15 +232,12 @@ void fuse_session_stats(const struct fuse_session *session, struct backend_stats
 {
     const struct fuse_counters *counters = &session->server.counters;
 
-    *ret = (struct backend_stats){
-        .reads = counted(&counters->reads),
-        .writes = counted(&counters->writes),
-        .discards = counted(&counters->discards),
-        .flushes = counted(&counters->flushes),
-        .read_bytes = counted(&counters->read_bytes),
-        .write_bytes = counted(&counters->write_bytes),
-        .errors = counted(&counters->errors),
-    };
+    for (int op = 0; op < BACKEND_OPS; op++)
+        latency_read(&counters->done[op], &ret->done[op]);
+    ret->read_bytes = counted(&counters->read_bytes);
+    ret->write_bytes = counted(&counters->write_bytes);
+    ret->errors = counted(&counters->errors);
+    ret->in_flight = fuse_pool_busy(session->server.pool);
 }
 
 static void join_readers(struct fuse_session *session, int64_t deadline)

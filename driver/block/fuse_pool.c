@@ -126,6 +126,13 @@ void fuse_pool_put(struct fuse_pool *pool, struct fuse_call *call)
     pthread_cond_broadcast(&pool->returned);
 }
 
+unsigned fuse_pool_busy(struct fuse_pool *pool)
+{
+    WITH_LOCK(&pool->lock);
+
+    return pool->total - pool->idle;
+}
+
 static void wait_until_idle(struct fuse_pool *pool)
 {
     WITH_LOCK(&pool->lock);

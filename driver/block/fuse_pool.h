@@ -19,6 +19,7 @@ struct fuse_call {
     struct image_request image;
     struct fuse_server *server;
     uint64_t unique;
+    int64_t started;        /* CLOCK_MONOTONIC ns: when it was read */
     void *buffer;           /* of a read, else NULL */
     int large;              /* which size of buffer */
     struct fuse_call *next; /* used by the pool only */
@@ -31,5 +32,7 @@ int fuse_pool_open(unsigned calls, struct fuse_pool **ret);
  * to come back when all are in use; never NULL. */
 struct fuse_call *fuse_pool_get(struct fuse_pool *pool, size_t buffer_bytes);
 void fuse_pool_put(struct fuse_pool *pool, struct fuse_call *call);
+
+unsigned fuse_pool_busy(struct fuse_pool *pool); /* calls that have not come back */
 
 void fuse_pool_free(struct fuse_pool *pool); /* waits for all calls to come back; accepts NULL */

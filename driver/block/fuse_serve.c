@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "block/fuse_wire.h"
 
 /* The kernel may keep what it knows of the file: the name never changes, and when the size does, it
@@ -61,10 +62,13 @@ static int kernel_error(int result)
     }
 }
 
-static void finish(struct fuse_call *call, int result, const void *data, size_t len)
+static void finish(struct fuse_call *call, enum backend_op op, int result, const void *data,
+                   size_t len)
 {
     struct fuse_server *server = call->server;
 
+    if (result == 0)
+        latency_add(&server->counters.done[op], clock_now() - call->started);
     if (result < 0) {
         count(&server->counters.errors, 1);
         reply(server, call->unique, kernel_error(result), NULL, 0);
@@ -83,11 +87,9 @@ static void read_done(struct image_request *image, int result)
 {
     struct fuse_call *call = call_of(image);
 
-    if (result == 0) {
-        count(&call->server->counters.reads, 1);
+    if (result == 0)
         count(&call->server->counters.read_bytes, image->length);
-    }
-    finish(call, result, call->buffer, image->length);
+    finish(call, BACKEND_READ, result, call->buffer, image->length);
 }
 
 static void write_done(struct image_request *image, int result)
@@ -95,36 +97,28 @@ static void write_done(struct image_request *image, int result)
     struct fuse_call *call = call_of(image);
     struct fuse_write_out out = {.size = (uint32_t)image->length};
 
-    if (result == 0) {
-        count(&call->server->counters.writes, 1);
+    if (result == 0)
         count(&call->server->counters.write_bytes, image->length);
-    }
-    finish(call, result, &out, sizeof(out));
+    finish(call, BACKEND_WRITE, result, &out, sizeof(out));
 }
 
 static void flush_done(struct image_request *image, int result)
 {
-    struct fuse_call *call = call_of(image);
-
-    if (result == 0)
-        count(&call->server->counters.flushes, 1);
-    finish(call, result, NULL, 0);
+    finish(call_of(image), BACKEND_FLUSH, result, NULL, 0);
 }
 
 static void discard_done(struct image_request *image, int result)
 {
-    struct fuse_call *call = call_of(image);
-
-    if (result == 0)
-        count(&call->server->counters.discards, 1);
-    finish(call, result, NULL, 0);
+    finish(call_of(image), BACKEND_DISCARD, result, NULL, 0);
 }
 
 static void submit(struct fuse_server *server, uint64_t unique, struct image_request image,
                    size_t buffer_bytes)
 {
+    const int64_t started = clock_now(); /* waiting for memory counts, as it does for the kernel */
     struct fuse_call *call = fuse_pool_get(server->pool, buffer_bytes);
 
+    call->started = started;
     call->server = server;
     call->unique = unique;
     call->image.kind = image.kind;

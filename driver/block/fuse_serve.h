@@ -7,13 +7,15 @@
 
 #include "block/backend.h"
 #include "block/fuse_pool.h"
+#include "block/latency.h"
 #include "image/io.h"
 
 /* Answering the kernel's requests for the one file: what needs no data is answered at once, the
  * rest becomes a request to the image and is answered when that is done, in any order. */
 
 struct fuse_counters {
-    _Atomic(uint64_t) reads, writes, discards, flushes, read_bytes, write_bytes, errors;
+    struct latency done[BACKEND_OPS];
+    _Atomic(uint64_t) read_bytes, write_bytes, errors;
 };
 
 struct fuse_server {

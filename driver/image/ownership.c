@@ -50,7 +50,8 @@ struct ownership {
     char cookie[LOCK_COOKIE_MAX];
     unsigned watch_timeout_s;
     enum ownership_state state;
-    int64_t watched; /* when the watch was last known to be alive */
+    int64_t watched;   /* when the watch was last known to be alive */
+    int64_t confirmed; /* when the cluster last said so */
     struct watch *watch;
     uint64_t size;
 
@@ -267,7 +268,7 @@ static struct ownership *ownership_new(struct cluster *cluster, const char *id,
     o->cluster = cluster;
     o->watch_timeout_s = watch_timeout_s;
     o->state = OWNERSHIP_OWNED;
-    o->watched = clock_now();
+    o->watched = o->confirmed = clock_now();
     snprintf(o->id, sizeof(o->id), "%s", id);
     name_header(o->object, id);
     return o;
@@ -331,6 +332,11 @@ int ownership_fd(const struct ownership *o)
 enum ownership_state ownership_state(const struct ownership *o)
 {
     return o->state;
+}
+
+int64_t ownership_confirmed(const struct ownership *o)
+{
+    return o->confirmed;
 }
 
 static void fence(struct ownership *o)
@@ -411,6 +417,7 @@ static void rewatch(struct ownership *o)
         return;
     snprintf(o->cookie, sizeof(o->cookie), "%s", cookie);
     o->state = OWNERSHIP_OWNED;
+    o->confirmed = clock_now();
     refresh(o); /* notifies were missed meanwhile */
 }
 
@@ -430,6 +437,8 @@ void ownership_run(struct ownership *o)
         return;
     }
     r = watch_check(o->watch);
+    if (r >= 0)
+        o->confirmed = clock_now() - r * NS_PER_MS;
     if (r == -ESHUTDOWN)
         fence(o);
     else if (r < 0 || o->state == OWNERSHIP_UNWATCHED)

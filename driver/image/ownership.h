@@ -62,6 +62,10 @@ void ownership_run(struct ownership *ownership);
 
 enum ownership_state ownership_state(const struct ownership *ownership);
 
+/* When the cluster last confirmed the watch, as of the last ownership_run (CLOCK_MONOTONIC ns).
+ * Others may take the image over once that is longer ago than the watch timeout. */
+int64_t ownership_confirmed(const struct ownership *ownership);
+
 /* Called from ownership_run, after the I/O side has the new size, when the image's size changed. */
 void ownership_on_resize(struct ownership *ownership, void (*resized)(void *arg, uint64_t size),
                          void *arg);

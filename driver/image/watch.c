@@ -192,8 +192,7 @@ int watch_check(struct watch *watch)
 
     if (r < 0 || !watch->watching)
         return r < 0 ? r : -ENOTCONN;
-    r = rados_watch_check(cluster_io(watch->cluster), watch->handle);
-    return r < 0 ? r : 0;
+    return rados_watch_check(cluster_io(watch->cluster), watch->handle);
 }
 
 void watch_answer(struct watch *watch, const struct watch_event *event,

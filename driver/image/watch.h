@@ -37,7 +37,8 @@ int watch_fd(const struct watch *watch); /* polls readable when there is somethi
 /* The oldest notify not taken yet, or NULL; the caller frees it. */
 struct watch_event *watch_next(struct watch *watch);
 
-/* Is the watch alive? 0, or a negative errno (-ESHUTDOWN: blocklisted). */
+/* Is the watch alive? Milliseconds since the cluster last confirmed it, or a negative errno
+ * (-ESHUTDOWN: blocklisted). */
 int watch_check(struct watch *watch);
 
 void watch_answer(struct watch *watch, const struct watch_event *event,

@@ -13,7 +13,8 @@ static void check_request(const uint8_t *data, size_t size)
     if (blockd_request_check(data, size, &request) < 0)
         CHECK(fuzz_untouched(&request, sizeof(request)));
     else
-        CHECK(request.op >= BLOCKD_STATUS && request.op <= BLOCKD_ADOPT);
+        CHECK((request.op >= BLOCKD_STATUS && request.op <= BLOCKD_ADOPT) ||
+              request.op == BLOCKD_STATS);
 }
 
 static void check_reply(const uint8_t *data, size_t size)
@@ -31,15 +32,31 @@ static void check_reply(const uint8_t *data, size_t size)
     CHECK(strlen(reply.text) < sizeof(reply.text));
 }
 
+static void check_stats(const uint8_t *data, size_t size)
+{
+    struct blockd_stats stats;
+
+    fuzz_fill(&stats, sizeof(stats));
+    if (blockd_stats_check(data, size, &stats) < 0)
+        CHECK(fuzz_untouched(&stats, sizeof(stats)));
+    else
+        CHECK(stats.result <= 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct blockd_reply sample = {.version = BLOCKD_VERSION, .state = BLOCKD_ATTACHED};
+    struct blockd_stats stats = {.version = BLOCKD_VERSION, .state = BLOCKD_ATTACHED};
     struct blockd_request request = {.version = BLOCKD_VERSION, .op = BLOCKD_STATUS};
     uint8_t *edited;
     size_t len;
 
     check_request(data, size);
     check_reply(data, size);
+    check_stats(data, size);
+    edited = fuzz_edit((const char *)&stats, sizeof(stats), data, size, &len);
+    check_stats(edited, len);
+    free(edited);
     edited = fuzz_edit((const char *)&request, sizeof(request), data, size, &len);
     check_request(edited, len);
     free(edited);

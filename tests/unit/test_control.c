@@ -72,6 +72,33 @@ static void test_reply_check(void **state)
     assert_int_equal(blockd_reply_check(&reply, sizeof(reply), &got), -EPROTO);
 }
 
+static void test_stats_check(void **state)
+{
+    const struct blockd_stats good = {.version = BLOCKD_VERSION,
+                                      .state = BLOCKD_FENCED,
+                                      .size = 1 << 30,
+                                      .io = {.read_bytes = 4096}};
+    struct blockd_stats stats = good;
+    struct blockd_stats got;
+
+    (void)state;
+    assert_int_equal(blockd_stats_check(&stats, sizeof(stats), &got), 0);
+    assert_memory_equal(&got, &good, sizeof(got));
+    assert_int_equal(blockd_stats_check(&stats, sizeof(stats) - 1, &got), -EBADMSG);
+    assert_int_equal(blockd_stats_check(&stats, 0, &got), -EBADMSG);
+    stats.result = 1;
+    assert_int_equal(blockd_stats_check(&stats, sizeof(stats), &got), -EBADMSG);
+    stats = good;
+    stats.state = 0;
+    assert_int_equal(blockd_stats_check(&stats, sizeof(stats), &got), -EBADMSG);
+    stats = good;
+    stats.reserved = 1;
+    assert_int_equal(blockd_stats_check(&stats, sizeof(stats), &got), -EBADMSG);
+    stats = good;
+    stats.version = 2;
+    assert_int_equal(blockd_stats_check(&stats, sizeof(stats), &got), -EPROTO);
+}
+
 /* ---- calls to a blockd that is a thread ---- */
 
 struct blockd {
@@ -80,6 +107,7 @@ struct blockd {
     int listener;
     struct blockd_clients clients;
     pthread_t thread;
+    int stats_result;
 };
 
 static void open_blockd(struct blockd *blockd)
@@ -138,6 +166,19 @@ static void *answer_status(void *arg)
     return NULL;
 }
 
+static void *answer_stats(void *arg)
+{
+    struct blockd *blockd = arg;
+    struct blockd_stats stats = {.version = BLOCKD_VERSION,
+                                 .result = blockd->stats_result,
+                                 .state = BLOCKD_ATTACHED,
+                                 .io = {.errors = 7}};
+
+    serve_until(blockd, BLOCKD_STATS);
+    blockd_clients_answer_stats(&blockd->clients, &stats);
+    return NULL;
+}
+
 static void *answer_failure(void *arg)
 {
     struct blockd *blockd = arg;
@@ -189,6 +230,33 @@ static void test_calls(void **state)
     assert_string_equal(err.text, "/dev/loop3 is mounted");
     assert_int_equal(call(&blockd, end_without_answer, BLOCKD_STATUS, &reply, &err), -ECONNRESET);
     close_blockd(&blockd);
+}
+
+static int call_stats(struct blockd *blockd, struct blockd_stats *stats, struct error *err)
+{
+    int r;
+
+    assert_int_equal(pthread_create(&blockd->thread, NULL, answer_stats, blockd), 0);
+    r = blockd_call_stats(blockd->path, deadline_in_ms(WAIT_MS), stats, err);
+    pthread_join(blockd->thread, NULL);
+    return r;
+}
+
+static void test_stats_calls(void **state)
+{
+    struct blockd blockd = {0};
+    struct blockd_stats stats;
+    struct error err;
+
+    (void)state;
+    open_blockd(&blockd);
+    assert_int_equal(call_stats(&blockd, &stats, &err), 0);
+    assert_int_equal(stats.io.errors, 7);
+    blockd.stats_result = -EAGAIN;
+    assert_int_equal(call_stats(&blockd, &stats, &err), -EAGAIN);
+    assert_int_equal(blockd_call_stats(blockd.path, deadline_in_ms(20), &stats, &err), -ETIMEDOUT);
+    close_blockd(&blockd);
+    assert_int_equal(blockd_call_stats(blockd.path, deadline_in_ms(20), &stats, &err), -ENOENT);
 }
 
 static void test_nobody_answers(void **state)
@@ -322,12 +390,10 @@ static void test_descriptors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request_check),
-        cmocka_unit_test(test_reply_check),
-        cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_nobody_answers),
-        cmocka_unit_test(test_garbage_is_closed),
-        cmocka_unit_test(test_many_clients),
+        cmocka_unit_test(test_request_check),     cmocka_unit_test(test_reply_check),
+        cmocka_unit_test(test_stats_check),       cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_stats_calls),       cmocka_unit_test(test_nobody_answers),
+        cmocka_unit_test(test_garbage_is_closed), cmocka_unit_test(test_many_clients),
         cmocka_unit_test(test_descriptors),
     };
 
