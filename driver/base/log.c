@@ -9,6 +9,9 @@
 
 static const char *log_program = "docker-volume-rados";
 static enum log_level log_limit = LOG_LEVEL_INFO;
+static const char *log_host = "";
+static const char *log_place = ""; /* the volume of this process */
+static _Thread_local char log_volume[LOG_VOLUME_MAX];
 
 void log_init(const char *program, enum log_level level)
 {
@@ -37,6 +40,38 @@ int log_level_parse(const char *text, enum log_level *ret)
     return -EINVAL;
 }
 
+void log_set_place(const char *host, const char *volume)
+{
+    log_host = host ? host : "";
+    log_place = volume ? volume : "";
+}
+
+struct log_scope log_enter(const char *volume)
+{
+    struct log_scope scope;
+
+    memcpy(scope.previous, log_volume, sizeof(scope.previous));
+    if (volume && volume[0] != '\0')
+        snprintf(log_volume, sizeof(log_volume), "%s", volume);
+    return scope;
+}
+
+void log_leave(const struct log_scope *scope)
+{
+    memcpy(log_volume, scope->previous, sizeof(log_volume));
+}
+
+/* The part before the words. Its length, which leaves room for some words in any case. */
+static size_t print_head(char *line, size_t size, enum log_level level)
+{
+    const char *volume = log_volume[0] != '\0' ? log_volume : log_place;
+
+    snprintf(line, size, "<%d>%s%s%.64s%s%.255s: ", (int)level, log_program,
+             log_host[0] != '\0' ? " host=" : "", log_host, volume[0] != '\0' ? " volume=" : "",
+             volume);
+    return strlen(line);
+}
+
 void log_print(enum log_level level, const char *format, ...)
 {
     char line[2048];
@@ -45,7 +80,7 @@ void log_print(enum log_level level, const char *format, ...)
 
     if (level > log_limit)
         return;
-    used = (size_t)snprintf(line, sizeof(line), "<%d>%s: ", (int)level, log_program);
+    used = print_head(line, sizeof(line), level);
     va_start(ap, format);
     vsnprintf(line + used, sizeof(line) - used - 1, format, ap);
     va_end(ap);

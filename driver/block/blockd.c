@@ -412,6 +412,7 @@ int main(int argc, char *argv[])
         return 2;
     }
     log_init("radosvol-blockd", blockd.options.log_level);
+    log_set_place(blockd.options.host, blockd.options.name);
     r = prepare_process(&blockd);
     if (r < 0) {
         log_error("volume '%s': cannot start: %s", blockd.options.name, error_words(r));

@@ -117,6 +117,7 @@ static void run(void *arg)
 {
     struct call *call = arg;
     struct reply reply = {0};
+    LOG_VOLUME(call_volume(call));
 
     /* It may have waited for a thread until it was too late. */
     if (is_running(call)) {
@@ -169,6 +170,7 @@ static void answer_late(struct calls *calls)
         pthread_mutex_unlock(&calls->lock);
         if (!call)
             return;
+        LOG_VOLUME(call_volume(call));
         log_error("%s: %s", call->endpoint->path + 1, err.text);
         call->answered(call->arg);
         call_put(call);
@@ -265,6 +267,7 @@ struct reply *call_reply(struct call *call)
 static void undo_and_put(void *arg)
 {
     struct call *call = arg;
+    LOG_VOLUME(call_volume(call));
 
     reply_undo(&call->reply);
     call_put(call);
@@ -273,6 +276,7 @@ static void undo_and_put(void *arg)
 void call_end(struct call *call, bool reached)
 {
     if (!reached && call->reply.undo) {
+        LOG_VOLUME(call_volume(call));
         log_warning("%s of volume '%s': the answer did not reach the client; undoing it",
                     call->endpoint->path + 1, call_volume(call));
         if (workers_run(call->calls->changers, undo_and_put, call) == 0)

@@ -230,6 +230,7 @@ static enum MHD_Result dispatch(struct exchange *exchange)
         return fail(exchange, err.text);
     if (r < 0)
         return refuse(exchange, MHD_HTTP_OK, err.text);
+    LOG_VOLUME(request.name);
     if (!endpoint->quick || !endpoint->quick(exchange->http->service, &request, &reply))
         return hand_on(exchange, &request);
     result = send_reply(exchange, &reply);

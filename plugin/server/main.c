@@ -184,6 +184,7 @@ int main(int argc, char *argv[])
         return 2;
     }
     log_init(PROGRAM, settings.log_level);
+    log_set_place(settings.host, NULL);
 
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals);

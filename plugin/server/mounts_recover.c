@@ -63,6 +63,7 @@ static void take_entry(void *arg, struct ledger_entry *entry)
     enum slot_state state = SLOT_IDLE;
     char target[PATH_MAX];
     dev_t device;
+    LOG_VOLUME(entry->volume);
 
     attach_target(&rebuild->mounts->attach, entry->volume, target);
     if (filesystem_mounted(target, &device) == 0) {
@@ -110,6 +111,7 @@ static int take_mounts(struct rebuild *rebuild, struct error *err)
 
         if (volume_name_check(d->d_name, NULL) < 0)
             continue;
+        LOG_VOLUME(d->d_name);
         attach_target(&mounts->attach, d->d_name, path);
         if (filesystem_mounted(path, &device) < 0) {
             rmdir(path); /* a host that died leaves it; what is not empty is not ours */

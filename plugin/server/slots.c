@@ -116,6 +116,7 @@ int slot_take_down(struct mounts *mounts, struct slot *slot, int patience_ms, in
     struct ledger_entry entry = slot->entry;
     bool was_lingering = slot->state == SLOT_LINGERING;
     struct error save_err = {0};
+    LOG_VOLUME(entry.volume);
     int r;
 
     /* The kernel may still be at work on the end of the container that had it. */

@@ -164,6 +164,7 @@ void adopt_on_answer(struct blockds *blockds, uint32_t index)
     struct blockd *b = &blockds->rows[index];
     struct blockd_reply reply;
     ssize_t len = recv(b->adoption, &reply, sizeof(reply), MSG_TRUNC | MSG_DONTWAIT);
+    LOG_VOLUME(blockd_volume(b));
 
     if (len < 0 && errno == EAGAIN)
         return;

@@ -128,6 +128,20 @@ static int make_keeper(const struct stored *stored, int *ret_ours, int *ret_thei
     return 0;
 }
 
+const char *blockd_volume(const struct blockd *b)
+{
+    const char *end = b->args + b->args_len;
+    const char *arg = b->args;
+    bool next = false;
+
+    for (; arg < end; arg += strlen(arg) + 1) {
+        if (next)
+            return arg;
+        next = strcmp(arg, "--name") == 0;
+    }
+    return "";
+}
+
 /* Start the process of a row that has its control socket. Nothing has changed when it fails. */
 static int run(struct blockds *blockds, struct blockd *b, struct error *err)
 {
@@ -186,6 +200,7 @@ int blockds_start(struct blockds *blockds, const char *id, const char *args, uin
         forget(blockds, b);
         return rc;
     }
+    LOG_VOLUME(blockd_volume(b));
     log_info("image \"%s\": started radosvol-blockd, process %d", id, (int)b->child.pid);
     return 0;
 }
@@ -198,6 +213,7 @@ int blockds_kill(struct blockds *blockds, const char *id, struct error *err)
 
     if (!b)
         return 0;
+    LOG_VOLUME(blockd_volume(b));
     if (b->phase == BLOCKD_WAITING) {
         forget(blockds, b);
         return 0;
@@ -268,6 +284,7 @@ static int drain_keeper(struct blockds *blockds, struct blockd *b)
 {
     char name[KEEPER_NAME_MAX];
     int fd;
+    LOG_VOLUME(blockd_volume(b));
 
     for (int i = 0; i < KEEPER_BURST; i++) {
         int rc = keeper_receive(b->keeper, name, &fd);
@@ -293,6 +310,8 @@ static int drain_keeper(struct blockds *blockds, struct blockd *b)
 /* WORDS tell how the process ended; CLEAN: it said so by exit status 0. */
 static void on_end(struct blockds *blockds, struct blockd *b, bool clean, const char *words)
 {
+    LOG_VOLUME(blockd_volume(b));
+
     if (b->keeper >= 0)
         drain_keeper(blockds, b); /* what it stored just before */
     clear_process(blockds, b);
@@ -363,6 +382,7 @@ int64_t blockds_due(const struct blockds *blockds)
 static void start_again(struct blockds *blockds, struct blockd *b)
 {
     struct error err;
+    LOG_VOLUME(blockd_volume(b));
 
     if (run(blockds, b, &err) == 0) {
         log_info("image \"%s\": started radosvol-blockd again, process %d", b->id,
@@ -385,6 +405,7 @@ void blockds_tick(struct blockds *blockds)
         if (b->phase == BLOCKD_WAITING) {
             start_again(blockds, b);
         } else {
+            LOG_VOLUME(blockd_volume(b));
             log_error("image \"%s\": radosvol-blockd does not answer this supervisor; it goes on, "
                       "but a crash of it would fail its device's I/O",
                       b->id);

@@ -75,6 +75,9 @@ int blockds_start(struct blockds *blockds, const char *id, const char *args, uin
 int blockds_kill(struct blockds *blockds, const char *id, struct error *err);
 uint32_t blockds_list(const struct blockds *blockds, char (*ret)[SUPERVISOR_ID_MAX]);
 
+/* The name of its volume, out of its arguments, for the log: "" when they do not say. Borrowed. */
+const char *blockd_volume(const struct blockd *b);
+
 /* A free row for ID, its descriptors -1, phase still FREE; NULL when the table is full. */
 struct blockd *blockds_claim(struct blockds *blockds, const char *id);
 

@@ -293,6 +293,7 @@ int main(int argc, char *argv[])
         return SERVER_BAD_SETTINGS;
     }
     log_init("docker-volume-rados", supervisor.settings.log_level);
+    log_set_place(supervisor.settings.host, NULL);
     if (geteuid() != 0) {
         log_error("must run as root: it makes block devices and mounts");
         return 1;
