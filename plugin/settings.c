@@ -11,6 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "plugin/address.h"
+
 /* Both programs are built around these limits: a blockd's whole command line must fit into
  * SUPERVISOR_ARGS_MAX, and a socket's path into sun_path. */
 #define PATH_TEXT_MAX 255
@@ -123,6 +125,16 @@ static int set_watch_timeout(const struct setting *setting, const char *text,
     return 0;
 }
 
+static int set_address(const struct setting *setting, const char *text, struct settings *settings)
+{
+    union address address;
+
+    if (text[0] != '\0' && address_parse(text, &address) < 0)
+        return -EINVAL;
+    store(setting, text, settings);
+    return 0;
+}
+
 static int set_log_level(const struct setting *setting, const char *text, struct settings *settings)
 {
     (void)setting;
@@ -160,6 +172,10 @@ static const struct setting table[] = {
     {"--watch-timeout", "WATCH_TIMEOUT", "SECONDS", "15",
      "after how long a lost host counts as dead", "whole seconds from 5 to 120", 0,
      set_watch_timeout},
+    {"--metrics-address", "METRICS_ADDRESS", "ADDRESS", "",
+     "TCP address that serves /metrics to everybody who can reach it",
+     "an address and port such as 127.0.0.1:9128, [::1]:9128 or :9128", AT(metrics_address),
+     set_address},
     {"--log-level", "LOG_LEVEL", "LEVEL", "info", "error, warning, info or debug",
      "error, warning, info or debug", 0, set_log_level},
     {"--libexec-dir", "RADOS_LIBEXEC_DIR", "DIR", NULL, "where the other programs are",

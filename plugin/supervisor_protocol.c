@@ -48,6 +48,7 @@ int supervisor_request_check(const void *packet, size_t len, struct supervisor_r
             return -EBADMSG;
         break;
     case SUPERVISOR_LIST:
+    case SUPERVISOR_COUNT:
         if (request.id[0] || request.args_len)
             return -EBADMSG;
         break;
@@ -73,5 +74,18 @@ int supervisor_reply_check(const void *packet, size_t len)
         if (supervisor_id_check(reply->ids[i], SUPERVISOR_ID_MAX) < 0)
             return -EBADMSG;
     }
+    return 0;
+}
+
+int supervisor_counts_check(const void *packet, size_t len, struct supervisor_counts *ret)
+{
+    struct supervisor_counts counts;
+
+    if (len != sizeof(counts))
+        return -EBADMSG;
+    memcpy(&counts, packet, sizeof(counts));
+    if (counts.version != SUPERVISOR_VERSION || counts.blockds > SUPERVISOR_BLOCKDS_MAX)
+        return -EBADMSG;
+    *ret = counts;
     return 0;
 }

@@ -20,6 +20,7 @@ enum supervisor_op {
     SUPERVISOR_START = 1, /* start a blockd for `id` with `args`; -EEXIST when one runs */
     SUPERVISOR_KILL = 2,  /* end it with SIGKILL and drop what it stored; 0 also when none runs */
     SUPERVISOR_LIST = 3,  /* ids of all blockds */
+    SUPERVISOR_COUNT = 4, /* how often what was started again; the reply is supervisor_counts */
 };
 
 struct supervisor_request {
@@ -38,6 +39,15 @@ struct supervisor_reply {
     char ids[][SUPERVISOR_ID_MAX];
 };
 
+/* The reply to COUNT, since the start of the supervisor. One that is too old for it answers with a
+ * supervisor_reply: -EBADMSG. */
+struct supervisor_counts {
+    uint32_t version;
+    uint32_t server_restarts;
+    uint32_t blockd_restarts;
+    uint32_t blockds; /* there are now */
+};
+
 #define SUPERVISOR_REPLY_MAX                                                                       \
     (sizeof(struct supervisor_reply) + SUPERVISOR_BLOCKDS_MAX * SUPERVISOR_ID_MAX)
 
@@ -45,6 +55,7 @@ struct supervisor_reply {
 int supervisor_request_check(const void *packet, size_t len, struct supervisor_request *ret);
 /* PACKET is aligned for uint32_t and read in place once this has returned 0. */
 int supervisor_reply_check(const void *packet, size_t len);
+int supervisor_counts_check(const void *packet, size_t len, struct supervisor_counts *ret);
 
 /* The parts, for those who keep them elsewhere: ID, in SIZE bytes, is [0-9a-z]{1,63} and a NUL;
  * ARGS are 1 to SUPERVISOR_ARG_COUNT_MAX strings, each ended by a NUL. 0 or -EBADMSG. */

@@ -17,6 +17,9 @@
  * the sweep. */
 #define REMOVE_RESERVE_MS 5000
 
+#define SNAPSHOTS_LOOKED_AT 8
+#define SNAPSHOT_OF_USER    0 /* rbd_snapshot's namespace_type */
+
 void volume_facts_free(struct volume_facts *facts)
 {
     rbd_pairs_free(&facts->labels);
@@ -58,6 +61,26 @@ int volume_check_space(struct cluster *cluster, const struct volume_facts *facts
                      "%.256s: writes wait until there is space; add OSDs, raise the quota, or "
                      "remove something",
                      why.text);
+}
+
+int volume_newest_snapshot(struct cluster *cluster, const char *id, int64_t deadline,
+                           struct timespec *ret, struct error *err)
+{
+    cleanup_image_header struct image_header header = {0};
+    int r = image_read_header(cluster, id, deadline, &header, err);
+
+    for (size_t i = 0; r == 0 && i < header.snapc.count && i < SNAPSHOTS_LOOKED_AT; i++) {
+        struct rbd_snapshot snapshot;
+
+        r = image_snapshot(cluster, id, header.snapc.snaps[i], deadline, &snapshot, err);
+        if (r == 0 && snapshot.namespace_type == SNAPSHOT_OF_USER) {
+            *ret = snapshot.created;
+            return 0;
+        }
+        if (r == -ENOENT) /* removed meanwhile */
+            r = 0;
+    }
+    return r < 0 ? r : error_set(err, -ENODATA, "image %s has no snapshot", id);
 }
 
 int volume_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret, struct error *err)

@@ -69,6 +69,11 @@ int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
 int volume_check_space(struct cluster *cluster, const struct volume_facts *facts, int64_t deadline,
                        struct error *err);
 
+/* When the newest snapshot that a user made was taken. 0; -ENODATA when there is none (among the
+ * newest few, which is where one of today is); -ENOENT, -ETIMEDOUT, ... */
+int volume_newest_snapshot(struct cluster *cluster, const char *id, int64_t deadline,
+                           struct timespec *ret, struct error *err);
+
 /* All names: see image_list. Half-made and half-removed images are not among them. */
 int volume_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret,
                 struct error *err);

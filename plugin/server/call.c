@@ -10,7 +10,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "plugin/server/workers.h"
 
 #define READERS_MAX  64
 #define CHANGERS_MAX 192
@@ -285,6 +284,12 @@ void call_end(struct call *call, bool reached)
                   call_volume(call));
     }
     call_put(call);
+}
+
+void calls_look(struct calls *calls, struct workers_view ret[CALLS_POOLS])
+{
+    workers_look(calls->readers, &ret[0]);
+    workers_look(calls->changers, &ret[1]);
 }
 
 bool calls_free(struct calls *calls, int64_t deadline)

@@ -37,6 +37,8 @@ struct cluster_link {
     bool failing;                           /* `why` and `since` say what is wrong */
     struct error why;
     time_t since;
+    time_t contact; /* of the last answer */
+    uint64_t connected;
     bool stopping;
     bool ended;
 };
@@ -67,6 +69,7 @@ static void recover(struct cluster_link *link)
     if (link->failing)
         log_info("the cluster answers again");
     link->failing = false;
+    link->contact = time(NULL);
     pthread_cond_broadcast(&link->changed);
 }
 
@@ -101,6 +104,7 @@ static void connect_once(struct cluster_link *link)
     log_info("connected to the cluster as client.%s, pool '%s'", s->ceph_client, s->pool);
     pthread_mutex_lock(&link->lock);
     link->current = handle;
+    link->connected++;
     pthread_mutex_unlock(&link->lock);
     recover(link);
 }
@@ -273,7 +277,9 @@ void cluster_link_put(struct cluster_link *link, struct cluster *cluster, int re
         retire(link);
     else if (handle == link->current && result == -ETIMEDOUT)
         silent = true;
-    else if (handle != link->current && handle->users == 0)
+    else if (handle == link->current)
+        link->contact = time(NULL);
+    else if (handle->users == 0)
         pthread_cond_broadcast(&link->changed);
     pthread_mutex_unlock(&link->lock);
     if (silent) {
@@ -295,6 +301,17 @@ bool cluster_link_is_away(struct cluster_link *link, char *text, size_t size)
     strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&link->since, &tm));
     snprintf(text, size, "unreachable since %s: %s", when, link->why.text);
     return true;
+}
+
+void cluster_link_look(struct cluster_link *link, struct cluster_link_view *ret)
+{
+    WITH_LOCK(&link->lock);
+
+    *ret = (struct cluster_link_view){
+        .reachable = link->current && !link->failing,
+        .contact = link->contact,
+        .connected = link->connected,
+    };
 }
 
 void cluster_link_stop(struct cluster_link *link, int64_t deadline)

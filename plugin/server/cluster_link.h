@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "plugin/settings.h"
@@ -38,6 +39,14 @@ void cluster_link_put(struct cluster_link *link, struct cluster *cluster, int re
 /* Whether the cluster is known to be away: "unreachable since 2026-01-02T03:04:05Z: <words>" in
  * TEXT then. False while nothing is known yet. */
 bool cluster_link_is_away(struct cluster_link *link, char *text, size_t size);
+
+/* What is known of the connection, for who measures. Does not block. */
+struct cluster_link_view {
+    bool reachable;     /* connected, and the last call was answered */
+    time_t contact;     /* of the last answer; 0: there was none yet */
+    uint64_t connected; /* how often a connection was made */
+};
+void cluster_link_look(struct cluster_link *link, struct cluster_link_view *ret);
 
 /* End the background thread, waiting for it up to the deadline, and close the connection unless
  * somebody still uses it. For the end of the process only: what could not end is left behind. */

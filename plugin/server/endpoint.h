@@ -17,7 +17,8 @@ enum endpoint_need {
 };
 
 struct endpoint {
-    const char *path; /* "/VolumeDriver.Mount"; the method is POST */
+    const char *path; /* "/VolumeDriver.Mount" */
+    bool is_get;      /* the method is GET, and there is no body; else it is POST */
     unsigned needs;   /* enum endpoint_need: checked before a handler is called */
 
     /* Answer without blocking, in the HTTP thread; false leaves it to `handle`. Optional when

@@ -13,13 +13,11 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "plugin/server/call.h"
 
 /* A request's life: first call (headers read), calls with pieces of the body, a call without more
  * body; there it is answered at once, or suspended and called again once its reply is there. A body
  * over the limit is read to its end and forgotten, so that the client gets to read the answer. */
 
-#define CONTENT_TYPE      "application/vnd.docker.plugins.v1.2+json"
 #define OUT_OF_MEMORY     "{\"Err\":\"the plugin is out of memory\"}"
 #define CONNECTION_BYTES  ((size_t)8 * 1024)
 #define CONNECTION_IDLE_S 60U                        /* dockerd closes idle ones after 30 s */
@@ -48,7 +46,8 @@ struct exchange {
     struct http *http;
     struct MHD_Connection *connection;
     const struct endpoint *endpoint; /* NULL: unknown path */
-    bool is_post;
+    bool right_method;
+    bool takes_body;
     char path[64]; /* for the log and for errors; cut */
     char *body;
     size_t body_len;
@@ -77,6 +76,11 @@ static void release_body(struct exchange *exchange)
     exchange->body_len = exchange->body_cap = 0;
 }
 
+static const char *method_of(const struct endpoint *endpoint)
+{
+    return endpoint && endpoint->is_get ? MHD_HTTP_METHOD_GET : MHD_HTTP_METHOD_POST;
+}
+
 static struct exchange *begin(struct http *http, struct MHD_Connection *connection, const char *url,
                               const char *method)
 {
@@ -87,11 +91,20 @@ static struct exchange *begin(struct http *http, struct MHD_Connection *connecti
     exchange->http = http;
     exchange->connection = connection;
     exchange->endpoint = endpoint_find(http->table, url);
-    exchange->is_post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
+    exchange->right_method = strcmp(method, method_of(exchange->endpoint)) == 0;
+    exchange->takes_body =
+        exchange->endpoint && !exchange->endpoint->is_get && exchange->right_method;
     exchange->started = clock_now();
     strncpy(exchange->path, url, sizeof(exchange->path) - 1);
     set_active(http, 1);
     return exchange;
+}
+
+/* Read on without keeping anything. False: close the connection. */
+static bool drain(struct exchange *exchange, size_t len)
+{
+    exchange->drained += len;
+    return exchange->drained <= DRAIN_BYTES_MAX;
 }
 
 /* Keep a piece of the body. False: close the connection. */
@@ -101,6 +114,8 @@ static bool receive(struct exchange *exchange, const char *data, size_t len)
 
     if (clock_now() - exchange->started > RECEIVE_MS * NS_PER_MS)
         return false;
+    if (!exchange->takes_body)
+        return drain(exchange, len);
     if (!exchange->refusal && exchange->body_len + len > JSON_REQUEST_BODY_MAX)
         exchange->refusal = "the request is larger than 1 MiB";
     if (!exchange->refusal && !exchange->failure && exchange->body_len + len > exchange->body_cap) {
@@ -119,8 +134,7 @@ static bool receive(struct exchange *exchange, const char *data, size_t len)
     }
     if (exchange->refusal || exchange->failure) {
         release_body(exchange);
-        exchange->drained += len;
-        return exchange->drained <= DRAIN_BYTES_MAX;
+        return drain(exchange, len);
     }
     memcpy(exchange->body + exchange->body_len, data, len);
     exchange->body_len += len;
@@ -144,9 +158,10 @@ static enum MHD_Result send_reply(struct exchange *exchange, struct reply *reply
         free(body);
         return MHD_NO;
     }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, CONTENT_TYPE);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+                            reply->type ? reply->type : REPLY_DOCKER_JSON);
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, MHD_HTTP_METHOD_POST);
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, method_of(exchange->endpoint));
     pthread_mutex_lock(&http->lock);
     if (http->stopping)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
@@ -218,8 +233,10 @@ static enum MHD_Result dispatch(struct exchange *exchange)
         error_set(&err, -ENOENT, "there is no call '%s'", exchange->path);
         return refuse(exchange, MHD_HTTP_NOT_FOUND, err.text);
     }
-    if (!exchange->is_post)
-        return refuse(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, "the method must be POST");
+    if (!exchange->right_method) {
+        error_set(&err, -EINVAL, "the method must be %s", method_of(endpoint));
+        return refuse(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, err.text);
+    }
     if (exchange->refusal)
         return refuse(exchange, MHD_HTTP_OK, exchange->refusal);
     if (exchange->failure)
@@ -316,8 +333,8 @@ static void http_free(struct http *http)
     free(http);
 }
 
-int http_start(int listen_fd, const struct endpoint table[], void *service, struct http **ret,
-               struct error *err)
+int http_start(int listen_fd, unsigned connections_max, const struct endpoint table[],
+               void *service, struct calls *calls, struct http **ret, struct error *err)
 {
     struct http *http = calloc(1, sizeof(*http));
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
@@ -334,22 +351,20 @@ int http_start(int listen_fd, const struct endpoint table[], void *service, stru
     }
     http->table = table;
     http->service = service;
+    http->calls = calls;
     pthread_mutex_init(&http->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&http->idle, &attr);
     pthread_condattr_destroy(&attr);
-    http->calls = calls_new(service);
-    if (http->calls)
-        http->daemon = MHD_start_daemon(
-            flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-            MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-            MHD_OPTION_CONNECTION_LIMIT, connection_limit(), MHD_OPTION_CONNECTION_TIMEOUT,
-            CONNECTION_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES,
-            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+    http->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+        MHD_OPTION_CONNECTION_LIMIT,
+        connections_max == HTTP_CONNECTIONS_FREE ? connection_limit() : connections_max,
+        MHD_OPTION_CONNECTION_TIMEOUT, CONNECTION_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        CONNECTION_BYTES, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
     if (!http->daemon) {
-        if (http->calls)
-            calls_free(http->calls, clock_now());
         http_free(http);
         return error_set(err, -EIO, "the HTTP front cannot serve descriptor %d", listen_fd);
     }
@@ -362,6 +377,8 @@ bool http_stop(struct http *http, int64_t deadline)
     struct timespec until = deadline_timespec(deadline);
     bool idle;
 
+    if (!http)
+        return true;
     /* Quiesced, libmicrohttpd leaves the listening socket alone when it stops. */
     MHD_quiesce_daemon(http->daemon);
     pthread_mutex_lock(&http->lock);
@@ -375,8 +392,6 @@ bool http_stop(struct http *http, int64_t deadline)
     if (!idle)
         return false;
     MHD_stop_daemon(http->daemon);
-    if (!calls_free(http->calls, deadline))
-        return false;
     http_free(http);
     return true;
 }

@@ -15,6 +15,7 @@
 #include "block/backend.h"
 #include "block/fuse_mount.h"
 #include "plugin/server/http.h"
+#include "plugin/server/metrics_listen.h"
 #include "plugin/server/supervisor_client.h"
 #include "plugin/server/volume_driver.h"
 #include "plugin/settings.h"
@@ -25,6 +26,7 @@
  * cluster is logged and does not keep it from serving: dockerd must always get its answers. */
 
 #define PROGRAM      "docker-volume-rados-server"
+#define STOP_METRICS 500  /* ms for scrapes to end */
 #define STOP_CALLS   7000 /* ms for running calls to end */
 #define STOP_MOUNTS  700  /* ms to give back what nobody uses */
 #define STOP_CLUSTER 200
@@ -125,7 +127,34 @@ static int open_cache(const struct settings *settings, struct cache **ret, struc
     return cache_open(file, ret, err);
 }
 
-static int start(const struct settings *settings, struct volume_driver *driver, struct http **ret,
+/* What Docker's calls go through, and what is measured. */
+struct fronts {
+    struct calls *calls;
+    struct http *http;
+    struct metrics_listener *metrics; /* NULL: no address is set, or it cannot be had */
+};
+
+static int start_fronts(struct volume_driver *driver, const struct attach *attach,
+                        struct fronts *ret, struct error *err)
+{
+    const char *address = driver->settings->metrics_address;
+    struct error why = {0};
+    int r;
+
+    ret->calls = calls_new(driver);
+    if (!ret->calls)
+        return error_errno(err, -ENOMEM, "cannot start the HTTP front");
+    r = metrics_start(attach, driver->mounts, ret->calls, &driver->metrics, err);
+    if (r == 0)
+        r = http_start(HTTP_LISTEN_FD, HTTP_CONNECTIONS_FREE, volume_driver_endpoints, driver,
+                       ret->calls, &ret->http, err);
+    if (r == 0 && address[0] != '\0' &&
+        metrics_listen(address, driver->metrics, &ret->metrics, &why) < 0)
+        log_error("%s", why.text);
+    return r;
+}
+
+static int start(const struct settings *settings, struct volume_driver *driver, struct fronts *ret,
                  struct error *err)
 {
     static char scratch[PATH_MAX];
@@ -150,13 +179,17 @@ static int start(const struct settings *settings, struct volume_driver *driver, 
     if (r == 0)
         r = sweeper_start(driver->link, &driver->sweeper, err);
     if (r == 0)
-        r = http_start(HTTP_LISTEN_FD, volume_driver_endpoints, driver, ret, err);
+        r = start_fronts(driver, &attach, ret, err);
     return r;
 }
 
-static void stop(struct volume_driver *driver, struct http *http)
+static void stop(struct volume_driver *driver, struct fronts *fronts)
 {
-    if (!http_stop(http, deadline_in_ms(STOP_CALLS)))
+    int64_t deadline = deadline_in_ms(STOP_CALLS);
+
+    metrics_listener_stop(fronts->metrics,
+                          deadline_earlier(deadline, deadline_in_ms(STOP_METRICS)));
+    if (!http_stop(fronts->http, deadline) || !calls_free(fronts->calls, deadline))
         log_warning("ending although some calls are still running");
     mounts_stop(driver->mounts, deadline_in_ms(STOP_MOUNTS));
     cache_close(driver->cache);
@@ -167,7 +200,7 @@ int main(int argc, char *argv[])
 {
     struct settings settings;
     struct volume_driver driver = {0};
-    struct http *http = NULL;
+    struct fronts fronts = {0};
     struct error err = {0};
     sigset_t signals;
     int signal_number;
@@ -194,7 +227,7 @@ int main(int argc, char *argv[])
     fcntl(SUPERVISOR_FD, F_SETFD, FD_CLOEXEC);
     fcntl(HTTP_LISTEN_FD, F_SETFD, FD_CLOEXEC);
 
-    r = start(&settings, &driver, &http, &err);
+    r = start(&settings, &driver, &fronts, &err);
     if (r < 0) {
         log_error("%s", err.text);
         return 1;
@@ -203,7 +236,7 @@ int main(int argc, char *argv[])
     log_info("serving %s, pool '%s', as host '%s'", settings.socket, settings.pool, settings.host);
     sigwait(&signals, &signal_number);
     log_info("ending on signal %d", signal_number);
-    stop(&driver, http);
+    stop(&driver, &fronts);
     /* Not exit(): threads that could not be waited for must not run into its handlers. */
     _exit(0);
 }

@@ -6,10 +6,13 @@
 
 /* What a handler answers. An empty one, as left by running out of memory, is sent as an error. */
 
+#define REPLY_DOCKER_JSON "application/vnd.docker.plugins.v1.2+json"
+
 struct reply {
-    unsigned status; /* HTTP status; 0: 200 */
-    char *body;      /* JSON text, free() */
-    bool drop;       /* close the connection without an answer: dockerd then keeps what it knows */
+    unsigned status;  /* HTTP status; 0: 200 */
+    const char *type; /* of the body, a constant; NULL: REPLY_DOCKER_JSON */
+    char *body;       /* text, free() */
+    bool drop;        /* close the connection without an answer: dockerd then keeps what it knows */
 
     /* Set by a handler whose success must be taken back when the answer does not reach the client.
      * May block. undo_arg is freed with free() in any case. */

@@ -20,6 +20,7 @@ struct supervisor_client {
     pthread_cond_t idle; /* on CLOCK_MONOTONIC */
     bool busy;           /* mutex: a call is being made; what follows belongs to it alone */
     unsigned late;
+    size_t len; /* of what was received */
     union {
         struct supervisor_reply reply;
         char space[SUPERVISOR_REPLY_MAX + 1]; /* one more shows a packet that is too long */
@@ -123,10 +124,11 @@ static int receive_reply(struct supervisor_client *client, int64_t deadline)
         return -errno;
     if (len == 0)
         return -ECONNRESET;
-    return supervisor_reply_check(&client->received, (size_t)len);
+    client->len = (size_t)len;
+    return 0;
 }
 
-/* One request, one reply. A negative result in the reply is not a failure here. */
+/* One request, one reply, which is not looked at here. */
 static int exchange(struct supervisor_client *client, const struct supervisor_request *request,
                     int64_t deadline)
 {
@@ -134,7 +136,7 @@ static int exchange(struct supervisor_client *client, const struct supervisor_re
 
     while (client->late > 0) {
         rc = receive_reply(client, deadline);
-        if (rc < 0 && rc != -EBADMSG)
+        if (rc < 0)
             return rc;
         client->late--;
     }
@@ -153,6 +155,8 @@ static int call(struct supervisor_client *client, const struct supervisor_reques
 {
     int rc = exchange(client, request, deadline);
 
+    if (rc == 0)
+        rc = supervisor_reply_check(&client->received, client->len);
     if (rc == -ECONNRESET)
         return error_set(err, rc, "the supervisor is gone");
     if (rc < 0)
@@ -253,4 +257,23 @@ int supervisor_list(struct supervisor_client *client, int64_t deadline,
         rc = take_ids(&client->received.reply, ret, ret_count, err);
     end(client);
     return rc;
+}
+
+int supervisor_count(struct supervisor_client *client, int64_t deadline,
+                     struct supervisor_counts *ret, struct error *err)
+{
+    const struct supervisor_request request = {.version = SUPERVISOR_VERSION,
+                                               .op = SUPERVISOR_COUNT};
+    int rc = begin(client, deadline, err);
+
+    if (rc < 0)
+        return rc;
+    rc = exchange(client, &request, deadline);
+    if (rc == 0) {
+        rc = supervisor_counts_check(&client->received, client->len, ret);
+        if (rc < 0 && supervisor_reply_check(&client->received, client->len) == 0)
+            rc = -EOPNOTSUPP;
+    }
+    end(client);
+    return rc < 0 ? error_errno(err, rc, "the supervisor") : 0;
 }

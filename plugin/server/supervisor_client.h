@@ -33,6 +33,10 @@ int supervisor_start(struct supervisor_client *client, const char *id, const cha
 int supervisor_kill(struct supervisor_client *client, const char *id, int64_t deadline,
                     struct error *err);
 
+/* How often the server and blockds were started again. -EOPNOTSUPP: the supervisor is too old. */
+int supervisor_count(struct supervisor_client *client, int64_t deadline,
+                     struct supervisor_counts *ret, struct error *err);
+
 /* The image ids of all blockds. The caller frees *ret (also when *ret_count is 0). */
 int supervisor_list(struct supervisor_client *client, int64_t deadline,
                     char (**ret)[SUPERVISOR_ID_MAX], size_t *ret_count, struct error *err);

@@ -4,12 +4,13 @@
 #include "plugin/server/cache.h"
 #include "plugin/server/cluster_link.h"
 #include "plugin/server/endpoint.h"
+#include "plugin/server/metrics.h"
 #include "plugin/server/mounts.h"
 #include "plugin/server/sweeper.h"
 #include "plugin/settings.h"
 #include "volume/options.h"
 
-/* What dockerd calls: Plugin.Activate and the nine VolumeDriver calls. */
+/* What dockerd calls: Plugin.Activate and the nine VolumeDriver calls; and /metrics beside them. */
 
 struct volume_driver {
     const struct settings *settings;
@@ -17,6 +18,7 @@ struct volume_driver {
     struct cache *cache;
     struct mounts *mounts;
     struct sweeper *sweeper;
+    struct metrics *metrics;
     const char *scratch_dir; /* where new file systems are made */
     uint64_t default_size;   /* bytes */
     enum filesystem default_fs;

@@ -123,6 +123,18 @@ int workers_run(struct workers *workers, void (*work)(void *arg), void *arg)
     return 0;
 }
 
+void workers_look(struct workers *workers, struct workers_view *ret)
+{
+    WITH_LOCK(&workers->lock);
+
+    *ret = (struct workers_view){
+        .name = workers->name,
+        .busy = workers->threads - workers->idle,
+        .queued = workers->queued,
+        .limit = workers->limit,
+    };
+}
+
 void workers_free(struct workers *workers)
 {
     if (!workers)

@@ -16,6 +16,15 @@ struct workers *workers_new(const char *name, size_t limit);
  * none can be started: the work is then not run. Any thread; does not block. */
 int workers_run(struct workers *workers, void (*work)(void *arg), void *arg);
 
+/* What the pool is doing now. Does not block. */
+struct workers_view {
+    const char *name;
+    size_t busy;   /* threads at work */
+    size_t queued; /* pieces of work that wait for a thread */
+    size_t limit;
+};
+void workers_look(struct workers *workers, struct workers_view *ret);
+
 /* Wait for all work to end and free the pool. Nothing may be handed to it meanwhile, except by its
  * own work. Accepts NULL. */
 void workers_free(struct workers *workers);

@@ -384,6 +384,7 @@ static void start_again(struct blockds *blockds, struct blockd *b)
     struct error err;
     LOG_VOLUME(blockd_volume(b));
 
+    blockds->restarts++;
     if (run(blockds, b, &err) == 0) {
         log_info("image \"%s\": started radosvol-blockd again, process %d", b->id,
                  (int)b->child.pid);

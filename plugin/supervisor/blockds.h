@@ -58,8 +58,9 @@ struct blockds {
     const char *run_dir;
     const char *program; /* path of radosvol-blockd */
     const struct loop *loop;
-    bool stopping; /* blockds_stop was called */
-    unsigned used; /* rows at and above were never used */
+    bool stopping;     /* blockds_stop was called */
+    uint32_t restarts; /* of blockds that had crashed */
+    unsigned used;     /* rows at and above were never used */
     struct blockd rows[SUPERVISOR_BLOCKDS_MAX];
 };
 

@@ -215,7 +215,7 @@ static void step(struct supervisor *s, int64_t deadline)
         on_signal(s);
         break;
     case LOOP_SERVER:
-        if (requests_serve(s->server.requests, &s->blockds) < 0)
+        if (requests_serve(s->server.requests, &s->blockds, s->server.restarts) < 0)
             loop_close(&s->loop, &s->server.requests);
         break;
     case LOOP_KEEPER:

@@ -25,14 +25,19 @@ static int serve(const struct supervisor_request *request, struct blockds *block
     }
 }
 
-int requests_serve(int socket, struct blockds *blockds)
+static void answer(int socket, const void *packet, size_t len)
+{
+    if (send(socket, packet, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        log_warning("cannot answer the server: %s", error_words(-errno));
+}
+
+int requests_serve(int socket, struct blockds *blockds, uint32_t server_restarts)
 {
     struct supervisor_reply *reply = (struct supervisor_reply *)reply_space;
     struct supervisor_request request;
     struct error err = {0};
     char packet[sizeof(request) + 1];
     ssize_t len = recv(socket, packet, sizeof(packet), MSG_DONTWAIT);
-    size_t reply_len;
 
     if (len < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
@@ -43,13 +48,19 @@ int requests_serve(int socket, struct blockds *blockds)
     if (supervisor_request_check(packet, (size_t)len, &request) < 0) {
         log_error("ignored a malformed packet of %zd bytes from the server", len);
         reply->result = error_set(&err, -EBADMSG, "malformed request of %zd bytes", len);
+    } else if (request.op == SUPERVISOR_COUNT) {
+        const struct supervisor_counts counts = {.version = SUPERVISOR_VERSION,
+                                                 .server_restarts = server_restarts,
+                                                 .blockd_restarts = blockds->restarts,
+                                                 .blockds = blockds_count(blockds)};
+
+        answer(socket, &counts, sizeof(counts));
+        return 0;
     } else {
         reply->result = serve(&request, blockds, reply, &err);
     }
     if (reply->result < 0)
         snprintf(reply->text, sizeof(reply->text), "%.*s", (int)sizeof(reply->text) - 1, err.text);
-    reply_len = sizeof(*reply) + (size_t)reply->count * SUPERVISOR_ID_MAX;
-    if (send(socket, reply, reply_len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        log_warning("cannot answer the server: %s", error_words(-errno));
+    answer(socket, reply, sizeof(*reply) + (size_t)reply->count * SUPERVISOR_ID_MAX);
     return 0;
 }

@@ -115,7 +115,9 @@ void server_tick(struct server_process *server)
         log_warning("docker-volume-rados-server does not end; killing it");
         server->due = INT64_MAX;
         child_kill(&server->child, SIGKILL);
-    } else if (server_start(server, &err) < 0) {
-        log_error("%s", err.text);
+        return;
     }
+    server->restarts++;
+    if (server_start(server, &err) < 0)
+        log_error("%s", err.text);
 }

@@ -30,7 +30,8 @@ struct server_process {
     int listener;
     const struct loop *loop;
     struct child child;
-    int requests; /* our end of the socket to it; -1 */
+    int requests;      /* our end of the socket to it; -1 */
+    uint32_t restarts; /* starts after the first */
     int64_t started;
     int64_t delay; /* before the next start, ns */
     int64_t due;   /* WAITING: when to start. RUNNING after server_stop: when to kill */

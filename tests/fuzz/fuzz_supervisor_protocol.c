@@ -39,6 +39,14 @@ static void try_reply(const uint8_t *data, size_t size)
     free(reply);
 }
 
+static void try_counts(const uint8_t *data, size_t size)
+{
+    struct supervisor_counts counts;
+
+    if (supervisor_counts_check(data, size, &counts) == 0)
+        assert(counts.blockds <= SUPERVISOR_BLOCKDS_MAX);
+}
+
 /* A request with the size and version put right, so that the rest is reached. */
 static void try_filled(const uint8_t *data, size_t size)
 {
@@ -56,5 +64,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_request(data, size);
     try_filled(data, size);
     try_reply(data, size);
+    try_counts(data, size);
     return 0;
 }

@@ -31,6 +31,7 @@ static const struct {
     {"--default-size", "DEFAULT_SIZE", "1T"},
     {"--default-fs", "DEFAULT_FS", "xfs"},
     {"--watch-timeout", "WATCH_TIMEOUT", "120"},
+    {"--metrics-address", "METRICS_ADDRESS", "127.0.0.1:9128"},
     {"--log-level", "LOG_LEVEL", "debug"},
     {"--libexec-dir", "RADOS_LIBEXEC_DIR", "/tmp/libexec"},
 };
@@ -57,9 +58,9 @@ static const char *value_of(const struct settings *s, size_t i)
 {
     static char number[16];
     const char *const texts[ALL] = {
-        s->socket, s->run_dir,   s->lib_dir,     s->ceph_conf,    s->ceph_client,
-        s->pool,   s->namespace, s->host,        s->default_size, s->default_fs,
-        NULL,      NULL,         s->libexec_dir,
+        s->socket, s->run_dir,         s->lib_dir, s->ceph_conf,    s->ceph_client,
+        s->pool,   s->namespace,       s->host,    s->default_size, s->default_fs,
+        NULL,      s->metrics_address, NULL,       s->libexec_dir,
     };
 
     if (texts[i])

@@ -117,6 +117,27 @@ static void refusal_keeps_code_and_words(void **state)
     assert_string_equal(err.text, "there is one");
 }
 
+static void counts(void **state)
+{
+    const struct supervisor_counts sent = {
+        .version = SUPERVISOR_VERSION, .server_restarts = 1, .blockd_restarts = 2};
+    struct link *link = *state;
+    struct supervisor_counts got;
+    struct error err = {0};
+
+    assert_int_equal(send(link->theirs, &sent, sizeof(sent), 0), sizeof(sent));
+    assert_int_equal(supervisor_count(link->client, deadline_in_ms(5000), &got, &err), 0);
+    assert_memory_equal(&got, &sent, sizeof(got));
+
+    /* An old supervisor; then one that answers too late, and then a call of another kind. */
+    answer(link, -EBADMSG, "malformed request");
+    assert_int_equal(supervisor_count(link->client, deadline_in_ms(5000), &got, &err), -EOPNOTSUPP);
+    assert_int_equal(supervisor_count(link->client, deadline_in_ms(10), &got, &err), -ETIMEDOUT);
+    assert_int_equal(send(link->theirs, &sent, sizeof(sent), 0), sizeof(sent));
+    answer(link, 0, "");
+    assert_int_equal(supervisor_kill(link->client, "10a2", deadline_in_ms(5000), &err), 0);
+}
+
 static void late_reply_is_not_taken_for_the_next(void **state)
 {
     struct link *link = *state;
@@ -244,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(start_kill_list),
         TEST(refusal_keeps_code_and_words),
+        TEST(counts),
         TEST(late_reply_is_not_taken_for_the_next),
         TEST(garbage_is_refused),
         TEST(supervisor_gone),

@@ -64,7 +64,7 @@ static void sizes_and_versions(void **state)
     request = start_request();
     request.op = 0;
     assert_int_equal(check(&request), -EBADMSG);
-    request.op = SUPERVISOR_LIST + 1;
+    request.op = SUPERVISOR_COUNT + 1;
     assert_int_equal(check(&request), -EBADMSG);
 }
 
@@ -166,6 +166,26 @@ static void replies(void **state)
     assert_int_equal(supervisor_reply_check(space, sizeof(*reply)), -EBADMSG);
 }
 
+static void counts(void **state)
+{
+    const struct supervisor_counts good = {
+        .version = SUPERVISOR_VERSION, .server_restarts = 1, .blockd_restarts = 2, .blockds = 3};
+    struct supervisor_counts edited = good;
+    struct supervisor_counts got = {0};
+
+    (void)state;
+    assert_int_equal(supervisor_counts_check(&good, sizeof(good) - 1, &got), -EBADMSG);
+    assert_int_equal(supervisor_counts_check(&good, 0, &got), -EBADMSG);
+    edited.version++;
+    assert_int_equal(supervisor_counts_check(&edited, sizeof(edited), &got), -EBADMSG);
+    edited = good;
+    edited.blockds = SUPERVISOR_BLOCKDS_MAX + 1;
+    assert_int_equal(supervisor_counts_check(&edited, sizeof(edited), &got), -EBADMSG);
+    assert_int_equal(got.version, 0);
+    assert_int_equal(supervisor_counts_check(&good, sizeof(good), &got), 0);
+    assert_memory_equal(&got, &good, sizeof(got));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +196,7 @@ int main(void)
         cmocka_unit_test(only_start_has_arguments),
         cmocka_unit_test(failure_leaves_the_result_alone),
         cmocka_unit_test(replies),
+        cmocka_unit_test(counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "rados/cluster.h"
+
+/* How full the pool is, as the monitors tell it. */
+
+struct pool_usage {
+    uint64_t stored;    /* bytes of data, before replication */
+    uint64_t available; /* bytes of data that would still fit */
+    bool full;          /* writes wait: the cluster, or the pool's quota, is full */
+};
+
+/* Ask the monitors: 0, -ETIMEDOUT, or another errno. Blocks for up to the monitors' own time limit
+ * (cluster.c); any thread but librados' own. */
+int pool_usage_read(struct cluster *cluster, struct pool_usage *ret, struct error *err);
+
+/* Out of the answers to "df" and "osd pool ls detail" (JSON). 0; -ENOENT when there is no pool of
+ * this name in them; or -EBADMSG. Pure. */
+int pool_usage_decode(const char *pool, const char *df, size_t df_len, const char *pools,
+                      size_t pools_len, struct pool_usage *ret);
