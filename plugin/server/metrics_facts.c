@@ -13,6 +13,7 @@
 #include "volume/survey.h"
 #include "volume/volume.h"
 
+#define LIST_MS  5000  /* for the names, which also shows whether the cluster answers at all */
 #define FACTS_MS 60000 /* for all volumes */
 #define LINK_MS  1000
 
@@ -119,7 +120,7 @@ static int read_all(struct cluster *cluster, struct mounts *mounts, int64_t dead
     cleanup_free const char **names = NULL;
     struct volume_survey_request request = {0};
     struct rbd_pairs images = {0};
-    int r = volume_list(cluster, deadline, &images, NULL);
+    int r = volume_list(cluster, deadline_in_ms(LIST_MS), &images, NULL);
 
     if (r == 0)
         r = choose(mounts, &images, &names, &request.count, &ret->volumes);

@@ -306,7 +306,8 @@ static void print_cluster(struct metrics_text *text, const struct metrics_data *
 {
     const struct metrics_label pool[] = {{"pool", data->settings->pool}, {0}};
 
-    print_one(text, "cluster_reachable", "gauge", "Whether the cluster answers this host's server.",
+    print_one(text, "cluster_reachable", "gauge",
+              "Whether the cluster answered when this host last asked, at most some 35 s ago.",
               data->link.reachable);
     print_one(text, "cluster_connections_total", "counter",
               "Connections made to the cluster: more than one after this host was blocklisted.",

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -103,6 +104,6 @@ def test_dashboard_asks_only_for_what_is_there(plugin, volumes):
     known = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     known |= {f"{name}_{suffix}" for name in known for suffix in ("bucket", "sum", "count")}
     for source in (DASHBOARD.read_text(), ALERTS.read_text()):
-        for word in set(metrics.re.findall(r"docker_volume_rados_\w+", source)):
+        for word in set(re.findall(r"docker_volume_rados_\w+", source)):
             assert word in known, word
     assert os.path.ismount(path)
