@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lib import http, proc
-from lib.load import Heartbeat
+from lib.load import Pulse, write_synced
 from lib.metrics import Samples, free_port, promtool, scrape, wait_for
 
 MIB = 1 << 20
@@ -21,9 +21,7 @@ DURATION = "volume_request_duration_seconds"
 
 
 def write(path, mib):
-    with open(path, "wb") as file:
-        file.write(os.urandom(mib * MIB))
-        os.fsync(file.fileno())
+    write_synced(path, os.urandom(mib * MIB))
 
 
 def over_tcp(address, path="/metrics", **options):
@@ -36,7 +34,7 @@ def test_numbers_follow_io(plugin, volumes):
     name = volumes.create()
     path, _ = volumes.mount(name)
     before = scrape(plugin)
-    beat = Heartbeat(path)
+    beat = Pulse(path)
     beat.wait_for(20)
     write(path / "file", 8)
     beat.stop()

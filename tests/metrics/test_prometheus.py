@@ -8,7 +8,7 @@ import re
 import pytest
 
 from lib import metrics, proc
-from lib.load import Heartbeat
+from lib.load import Pulse, write_synced
 from lib.paths import REPO
 
 DASHBOARD = REPO / "examples" / "grafana-dashboard.json"
@@ -37,14 +37,13 @@ def test_dashboard_and_alerts(prometheus, plugin, volumes, cluster):
     name = volumes.create()
     cluster.rbd("snap", "create", f"{name}@one")
     path, an_id = volumes.mount(name)
-    beat = Heartbeat(path)
+    beat = Pulse(path)
     missing = []
 
     def all_answered():
         # Discards and reads, which a heartbeat alone does not make.
-        (path / "more").write_bytes(os.urandom(1 << 20))
+        write_synced(path / "more", os.urandom(1 << 20))
         fd = os.open(path / "more", os.O_RDONLY)
-        os.fsync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.read(fd, 1 << 20)
         os.close(fd)
