@@ -58,7 +58,7 @@ static void test_direct_io(void **state)
     }
     close(fd);
     assert_int_equal(ask(host, STATS), 0);
-    assert_true(host->answer.stats.writes >= 5);
+    assert_true(latency_total(&host->answer.stats.done[BACKEND_WRITE]) >= 5);
     assert_true(host->answer.stats.write_bytes == 4096 + 65536 + 128 * 1024 + 4 * MIB);
     assert_true(host->answer.stats.read_bytes >= host->answer.stats.write_bytes);
     assert_int_equal(host->answer.stats.errors, 0);
@@ -77,12 +77,12 @@ static void test_buffered_io_and_flush(void **state)
     assert_int_equal(start(host), 0);
     fd = open_device(host, O_RDWR);
     assert_int_equal(ask(host, STATS), 0);
-    flushes = host->answer.stats.flushes;
+    flushes = latency_total(&host->answer.stats.done[BACKEND_FLUSH]);
     assert_int_equal(pwrite(fd, written, 16 * MIB, 12345 * 512), 16 * MIB);
     assert_int_equal(fsync(fd), 0);
     assert_memory_equal(image->data + 12345 * 512, written, 16 * MIB);
     assert_int_equal(ask(host, STATS), 0);
-    assert_true(host->answer.stats.flushes > flushes);
+    assert_true(latency_total(&host->answer.stats.done[BACKEND_FLUSH]) > flushes);
     assert_int_equal(ioctl(fd, BLKFLSBUF, 0), 0);
     assert_int_equal(pread(fd, read_back, 16 * MIB, 12345 * 512), 16 * MIB);
     assert_memory_equal(written, read_back, 16 * MIB);
@@ -119,7 +119,7 @@ static void test_discard_and_zeroes(void **state)
     assert_int_equal(ask(host, STATS), 0);
     /* No zeroes were written as data. */
     assert_int_equal(host->answer.stats.write_bytes, 0);
-    assert_true(host->answer.stats.discards >= 2);
+    assert_true(latency_total(&host->answer.stats.done[BACKEND_DISCARD]) >= 2);
     detach(host);
     assert_gone(host->device);
 }
@@ -196,7 +196,7 @@ static void test_read_only(void **state)
         close(fd);
     }
     assert_int_equal(ask(host, STATS), 0);
-    assert_int_equal(host->answer.stats.writes, 0);
+    assert_int_equal(latency_total(&host->answer.stats.done[BACKEND_WRITE]), 0);
     detach(host);
     assert_gone(host->device);
 }

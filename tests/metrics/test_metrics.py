@@ -200,7 +200,7 @@ def test_fence_and_takeover(plugin, volumes, cluster):
 
 def test_scrape_never_waits_for_the_cluster(plugin, volumes, cluster, address):
     name = volumes.create()
-    volumes.mount(name)
+    _, an_id = volumes.mount(name)
     wait_for(plugin, "facts", lambda s: s.get("volume_held", volume=name) == 1)
     frozen = cluster.freeze()
     try:
@@ -217,6 +217,9 @@ def test_scrape_never_waits_for_the_cluster(plugin, volumes, cluster, address):
     finally:
         cluster.thaw(frozen)
     wait_for(plugin, "the cluster's return", lambda s: s.get("cluster_reachable") == 1)
+    volumes.unmount(name, an_id)
+    # A watch that broke meanwhile is remembered for its timeout, and keeps the volume until then.
+    proc.wait_until(lambda: not cluster.watchers(name), "the end of all watches", 60, interval=0.5)
 
 
 def test_address_in_use_is_no_reason_not_to_serve_docker(start_plugin):
