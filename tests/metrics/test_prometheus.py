@@ -27,8 +27,8 @@ def dashboard_queries():
 
 
 @pytest.fixture
-def prometheus(plugin, address, base):
-    prometheus = metrics.Prometheus(base / "prometheus", [address], ALERTS)
+def prometheus(plugin, address, tmp_path):
+    prometheus = metrics.Prometheus(tmp_path / "prometheus", [address], ALERTS)
     yield prometheus
     prometheus.close()
 
