@@ -28,7 +28,7 @@ struct endpoint {
     /* Answer on a worker thread, by the deadline. Optional when `quick` always answers. */
     void (*handle)(void *service, const struct json_request *request, int64_t deadline,
                    struct reply *reply);
-    bool changes;     /* it changes something: such calls never keep those that only read waiting */
+    bool changes; /* it changes something: such calls never keep those that only read waiting */
     /* An Err, whatever its words, makes dockerd forget the volume for good. So only the handler may
      * give one; what hinders it is left without an answer, and dockerd asks again. */
     bool err_forgets;
