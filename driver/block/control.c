@@ -159,7 +159,7 @@ int blockd_call(const char *socket, enum blockd_op op, int64_t deadline, struct 
                 struct error *err)
 {
     char packet[sizeof(*ret) + 1]; /* one more, so that a longer one shows */
-    size_t len;
+    size_t len = 0;
     int r = exchange(socket, op, deadline, packet, sizeof(packet), &len, err);
 
     if (r < 0)
@@ -176,7 +176,7 @@ int blockd_call_stats(const char *socket, int64_t deadline, struct blockd_stats 
                       struct error *err)
 {
     char packet[sizeof(*ret) + 1];
-    size_t len;
+    size_t len = 0;
     int r = exchange(socket, BLOCKD_STATS, deadline, packet, sizeof(packet), &len, err);
 
     if (r < 0)
