@@ -32,8 +32,20 @@ uint64_t image_io_object_size(const struct image_io *io); /* bytes */
 unsigned image_io_in_flight(const struct image_io *io);   /* requests not done yet */
 
 /* Take over size and snapshot context of a header that was read again. Requests submitted before
- * keep the old context. Any thread. */
+ * keep the old context. A context whose newest id ever is older than what is in use is not taken
+ * over: someone read the header before a snapshot was added. Any thread. */
 int image_io_refresh(struct image_io *io, const struct image_header *header, struct error *err);
+
+/* Let no request past until image_io_resume: those submitted before are waited for, those submitted
+ * from now on wait inside image_submit. One pause at a time. 0, or -ETIMEDOUT: the requests under
+ * way did not end by the deadline, and nothing is paused. Any thread but those that librados calls
+ * done() on. */
+int image_io_pause(struct image_io *io, int64_t deadline);
+void image_io_resume(struct image_io *io);
+
+/* While paused: write from now on under the newest snapshot SNAP_ID in front of those there are,
+ * which is to be called before anybody can see that snapshot. */
+int image_io_add_snapshot(struct image_io *io, uint64_t snap_id, struct error *err);
 
 /* From now on every request fails with -ESHUTDOWN at once (this client was fenced). A request that
  * the cluster refuses for that reason does this by itself. */
@@ -65,8 +77,8 @@ struct image_request {
     atomic_int result;
 };
 
-/* Start a request. May block while librados' in-flight limits are used up. Any thread but librados'
- * own. */
+/* Start a request. May block while librados' in-flight limits are used up or the I/O is paused. Any
+ * thread but librados' own. */
 void image_submit(struct image_io *io, struct image_request *request);
 
 /* Submit and wait. 0 or a negative errno. Not for librados' threads. */

@@ -55,7 +55,8 @@ void ownership_attach_io(struct ownership *ownership, struct image_io *io);
 /* A descriptor that polls readable when ownership_run has work. Borrowed. */
 int ownership_fd(const struct ownership *ownership);
 
-/* Serve what happened since: answer notifies, follow header updates, re-watch after an error.
+/* Serve what happened since: answer notifies, follow header updates, re-watch after an error, start
+ * what others asked for.
  * Called from the process' main loop when ownership_fd is readable and at least every few seconds.
  */
 void ownership_run(struct ownership *ownership);
@@ -66,11 +67,45 @@ enum ownership_state ownership_state(const struct ownership *ownership);
  * Others may take the image over once that is longer ago than the watch timeout. */
 int64_t ownership_confirmed(const struct ownership *ownership);
 
-/* Called from ownership_run, after the I/O side has the new size, when the image's size changed. */
+/* Work that others ask an owner for by notify, as librbd's clients do: SNAP_CREATE, SNAP_REMOVE and
+ * RESIZE (larger only). Each is done by a thread of the ownership, one after the other, so that
+ * ownership_run waits for none of them; the rest is refused with -EOPNOTSUPP, and REQUEST_LOCK with
+ * -EROFS: an owner keeps its image. QUIESCE freezes like a snapshot does, until UNQUIESCE or
+ * OWNERSHIP_FREEZE_MAX_MS later.
+ *
+ * A snapshot, step by step (nothing is changed when one before "add" fails):
+ *
+ *   freeze     the file system's journal and caches are written out; its users wait
+ *   pause      requests under way end; whatever else writes to the device waits
+ *   add        an id is taken and, if the lock is still ours, put into the header (one operation)
+ *   resume     from here on writes leave the snapshot's data alone
+ *   thaw
+ *   announce   HEADER_UPDATE to all, then ASYNC_COMPLETE to who asked
+ *
+ * When the cluster does not answer "add" in time, I/O goes on as if the snapshot existed: if it
+ * does turn up, it is whole. */
+#define OWNERSHIP_FREEZE_MAX_MS 10000
+
+/* How to freeze what uses the image; both are called from the ownership's thread. Set once, before
+ * serving. */
+struct ownership_freezer {
+    /* Write everything out and let nobody write until thaw(): 0 (also when nobody could write), or
+     * a negative errno with err: then nothing is frozen. It must end by itself, whatever dies, at
+     * most OWNERSHIP_FREEZE_MAX_MS after it began. */
+    int (*freeze)(void *arg, int64_t deadline, struct error *err);
+    /* End it. 0: it held until now; -ETIMEDOUT: it had ended before. */
+    int (*thaw)(void *arg);
+    void *arg;
+};
+void ownership_set_freezer(struct ownership *ownership, const struct ownership_freezer *freezer);
+
+/* Called after the I/O side has the new size, when the image's size changed, from ownership_run or
+ * the ownership's thread, never from both at once. */
 void ownership_on_resize(struct ownership *ownership, void (*resized)(void *arg, uint64_t size),
                          void *arg);
 
-/* Unlock, tell the others, unwatch, free. Accepts NULL. */
+/* End the work others asked for (what has not begun is refused), unlock, tell the others, unwatch,
+ * free. Accepts NULL. */
 void ownership_release(struct ownership *ownership);
 
 /* Who holds a lock, in words for an operator: "host-b since 10:02:11 UTC (client 4123)". */

@@ -62,13 +62,19 @@ void rbd_encode_page(struct encoder *e, const char *start_after,
                      uint64_t max); /* dir_list, metadata_list, trash_list */
 void rbd_encode_snap_id(
     struct encoder *e,
-    uint64_t snap_id); /* get_size, get_flags, snapshot_get, parent_overlap_get */
+    uint64_t snap_id); /* get_size, get_flags, snapshot_get, snapshot_remove, snapshot_trash_add,
+                          get_protection_status, parent_overlap_get, children_list */
 void rbd_encode_get_features(struct encoder *e, uint64_t snap_id, bool read_only);
 void rbd_encode_set_flags(struct encoder *e, uint64_t flags, uint64_t mask, uint64_t snap_id);
 void rbd_encode_set_size(struct encoder *e, uint64_t size);
 /* metadata_set: call begin with the number of pairs, then pair that often */
 void rbd_encode_pairs_begin(struct encoder *e, uint32_t count);
 void rbd_encode_pair(struct encoder *e, const char *key, const void *value, size_t value_len);
+
+/* Snapshots; a namespace of type USER. */
+void rbd_encode_snapshot_add(struct encoder *e, const char *name, uint64_t snap_id);
+void rbd_encode_snapshot_rename(struct encoder *e, uint64_t snap_id, const char *name);
+void rbd_encode_set_protection(struct encoder *e, uint64_t snap_id, uint8_t protection);
 
 /* answers */
 int rbd_decode_string(
@@ -91,15 +97,30 @@ struct rbd_snap_context {
 };
 int rbd_decode_snap_context(struct decoder d, struct rbd_snap_context *ret);
 
+enum rbd_namespace {
+    RBD_NAMESPACE_USER = 0,
+    RBD_NAMESPACE_GROUP = 1,
+    RBD_NAMESPACE_TRASH = 2,
+    RBD_NAMESPACE_MIRROR = 3,
+};
+
 struct rbd_snapshot {
     uint64_t id;
-    uint32_t namespace_type; /* 0 user, 1 group, 2 trash, 3 mirror */
+    uint32_t namespace_type;          /* enum rbd_namespace */
+    char original_name[RBD_NAME_MAX]; /* TRASH: what it was called, else "" */
     char name[RBD_NAME_MAX];
     uint64_t size;
     struct timespec created;
     uint32_t child_count;
 };
 int rbd_decode_snapshot(struct decoder d, struct rbd_snapshot *ret); /* snapshot_get */
+
+enum rbd_protection {
+    RBD_UNPROTECTED = 0,
+    RBD_UNPROTECTING = 1,
+    RBD_PROTECTED = 2,
+};
+int rbd_decode_u8(struct decoder d, uint8_t *ret); /* get_protection_status */
 
 /* The parent of a clone; pool_id -1: none. */
 struct rbd_parent {
@@ -109,6 +130,21 @@ struct rbd_parent {
     uint64_t snap_id;
 };
 int rbd_decode_parent(struct decoder d, struct rbd_parent *ret); /* parent_get */
+
+/* How much of its parent's snapshot a clone still shows: bytes; 0 when there is none. */
+int rbd_decode_overlap(struct decoder d, uint64_t *ret); /* parent_overlap_get */
+void rbd_encode_parent_attach(struct encoder *e, const struct rbd_parent *parent, uint64_t overlap);
+
+/* A clone, as its parent knows it. */
+struct rbd_child {
+    int64_t pool_id;
+    char namespace[RBD_NAME_MAX];
+    char image_id[RBD_ID_MAX];
+};
+/* child_attach, child_detach */
+void rbd_encode_child(struct encoder *e, uint64_t snap_id, const struct rbd_child *child);
+/* children_list: *ret is one array, free(). */
+int rbd_decode_children(struct decoder d, struct rbd_child **ret, size_t *ret_count);
 
 /* An image in the trash (rbd_trash object). */
 enum rbd_trash_source {

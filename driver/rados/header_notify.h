@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "rados/cls_rbd.h"
 
 /* The notifies that clients of an RBD image send each other on its header object (ceph:
  * librbd/WatchNotifyTypes). Pure functions; decoders return 0 or -EBADMSG, that of a list also
@@ -35,15 +36,39 @@ enum notify_op {
     NOTIFY_METADATA_UPDATE = 20,
 };
 
-/* A notify's kind and its sender; the body of the operations we do not serve is not looked at. An
- * empty payload is the old form of HEADER_UPDATE. client_id and handle are 0 unless the operation
- * carries a client (ACQUIRED, RELEASED, REQUEST_LOCK). */
-struct header_notify {
-    uint32_t op; /* enum notify_op, or a number newer than it */
+/* Names a piece of work that a client asked for: the client (its id and watch) and a number of its
+ * choice. All zero: none, as older clients ask; then the acknowledgement is the answer. */
+struct notify_id {
     uint64_t client_id;
     uint64_t handle;
+    uint64_t number;
+};
+
+/* A notify. What an operation does not carry is 0; the body of one that is not among those below is
+ * not looked at. An empty payload is the old form of HEADER_UPDATE. */
+struct header_notify {
+    uint32_t op;        /* enum notify_op, or a number newer than it */
+    uint64_t client_id; /* ACQUIRED, RELEASED, REQUEST_LOCK: who */
+    uint64_t handle;
+    struct notify_id id;         /* RESIZE, SNAP_CREATE, SNAP_REMOVE, QUIESCE, UNQUIESCE, ASYNC_* */
+    char snapshot[RBD_NAME_MAX]; /* SNAP_CREATE, SNAP_REMOVE */
+    uint32_t namespace_type;     /* SNAP_*: enum rbd_namespace; others than USER are not read on */
+    uint64_t flags;              /* SNAP_CREATE: enum notify_snap_flag */
+    uint64_t size;               /* RESIZE: bytes */
+    bool allow_shrink;           /* RESIZE */
+    uint64_t done, total;        /* ASYNC_PROGRESS */
+    int32_t result;              /* ASYNC_COMPLETE */
 };
 int notify_decode(struct decoder d, struct header_notify *ret);
+
+/* SNAP_CREATE without asking anybody to be quiet, or although that failed. */
+enum notify_snap_flag {
+    NOTIFY_SNAP_SKIP_QUIESCE = 1 << 0,
+    NOTIFY_SNAP_IGNORE_QUIESCE_ERROR = 1 << 1,
+};
+
+/* Any of the operations that carry nothing but what is above. */
+void notify_encode(struct encoder *e, const struct header_notify *notify);
 
 /* ACQUIRED_LOCK, RELEASED_LOCK, REQUEST_LOCK (with "force" false) */
 void notify_encode_client(struct encoder *e, enum notify_op op, uint64_t client_id,
@@ -62,6 +87,7 @@ int notify_decode_result(struct decoder d, int32_t *ret);
 struct notify_peer {
     uint64_t client_id;
     uint64_t handle;
+    bool answered; /* the acknowledgement was not empty */
     int32_t result;
 };
 struct notify_answer {

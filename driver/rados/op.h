@@ -59,6 +59,12 @@ int op_call_write(rados_ioctx_t io, const char *object, const char *class, const
 int op_notify(rados_ioctx_t io, const char *object, const struct encoder *payload,
               unsigned timeout_ms, struct encoder *ret, int64_t deadline);
 
+/* A new id for a self-managed snapshot in the pool of IO; after -ETIMEDOUT one may be used up. */
+int op_snap_create(rados_ioctx_t io, uint64_t *ret_id, int64_t deadline);
+
+/* Release one: the cluster drops what only that snapshot keeps. Repeating it does no harm. */
+int op_snap_remove(rados_ioctx_t io, uint64_t id, int64_t deadline);
+
 /* Watch OBJECT (rados_aio_watch2): begin, then wait for the result, as often as it takes. As long
  * as that is -ETIMEDOUT the watch may still come about, so neither the handle nor ARG may be freed,
  * and no other one begun instead: both would stay. *ret: op_free, at any time. */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/image.h"
+#include "rados/cluster.h"
+#include "rados/header_notify.h"
+
+/* Have something done that only an image's owner may do: by the owner, when there is one that
+ * lives, and otherwise by ourselves as its owner for the time it takes. Stock clients ask, and are
+ * asked, with the same notifies.
+ *
+ *   ask      the owner's answer       then
+ *   notify   0                        wait for its ASYNC_COMPLETE; a sign of progress or life from
+ *                                     it every OWNER_SILENT_MS at least, or it counts as gone
+ *            negative errno           that is the result
+ *            none                     look at the lock again
+ */
+
+/* An owner that was asked says nothing for so long: -ETIMEDOUT. */
+#define OWNER_SILENT_MS 30000
+
+/* What to do as the owner: HEADER was read under the lock. */
+typedef int (*owner_work)(void *arg, struct cluster *cluster, const struct image_header *header,
+                          int64_t deadline, struct error *err);
+
+/* REQUEST is what to ask an owner for; its id is filled in here. WORK does the same where there is
+ * none. HOST goes into the lock. 0; the owner's or WORK's result; -EBUSY (the holder is neither an
+ * owner that could be asked nor dead: err names it); -ETIMEDOUT. Blocks up to the deadline; any
+ * thread but librados' own. */
+int owner_call(struct cluster *cluster, const char *id, const char *host,
+               const struct header_notify *request, owner_work work, void *arg, int64_t deadline,
+               struct error *err);
