@@ -17,6 +17,8 @@ enum {
     SNAPSHOT_INFO_VERSION = 1,
     SNAPSHOT_NAMESPACE_VERSION = 1,
     PARENT_SPEC_VERSION = 1,
+    CHILD_SPEC_VERSION = 2,
+    CHILD_SPEC_COMPAT = 1,
     TRASH_SPEC_VERSION = 2,
     TRASH_SPEC_COMPAT = 1,
 };
@@ -25,6 +27,7 @@ enum {
 enum {
     PAIR_MIN_BYTES = 4 + 4,
     SNAP_MIN_BYTES = 8,
+    CHILD_MIN_BYTES = (1 + 1 + 4) + 8 + 4,
     TRASH_ENTRY_MIN_BYTES = 4 + (1 + 1 + 4) + (1 + 4 + 8 + 8),
 };
 
@@ -117,6 +120,29 @@ void rbd_encode_pair(struct encoder *e, const char *key, const void *value, size
     encode_blob(e, value, value_len);
 }
 
+void rbd_encode_snapshot_add(struct encoder *e, const char *name, uint64_t snap_id)
+{
+    size_t mark;
+
+    encode_string(e, name);
+    encode_u64(e, snap_id);
+    mark = encode_start(e, SNAPSHOT_NAMESPACE_VERSION, SNAPSHOT_NAMESPACE_VERSION);
+    encode_u32(e, RBD_NAMESPACE_USER);
+    encode_finish(e, mark);
+}
+
+void rbd_encode_snapshot_rename(struct encoder *e, uint64_t snap_id, const char *name)
+{
+    encode_u64(e, snap_id);
+    encode_string(e, name);
+}
+
+void rbd_encode_set_protection(struct encoder *e, uint64_t snap_id, uint8_t protection)
+{
+    encode_u64(e, snap_id);
+    encode_u8(e, protection);
+}
+
 int rbd_decode_string(struct decoder d, char *ret, size_t size)
 {
     decode_string(&d, ret, size);
@@ -156,6 +182,16 @@ int rbd_decode_features(struct decoder d, uint64_t *ret_features, uint64_t *ret_
 int rbd_decode_stripe(struct decoder d, uint64_t *ret_unit, uint64_t *ret_count)
 {
     return decode_two(d, ret_unit, ret_count);
+}
+
+int rbd_decode_u8(struct decoder d, uint8_t *ret)
+{
+    uint8_t value = decode_u8(&d);
+
+    if (d.failed)
+        return -EBADMSG;
+    *ret = value;
+    return 0;
 }
 
 int rbd_decode_u64(struct decoder d, uint64_t *ret)
@@ -293,6 +329,8 @@ int rbd_decode_snapshot(struct decoder d, struct rbd_snapshot *ret)
     struct decoder namespace = decode_start(&body, SNAPSHOT_NAMESPACE_VERSION, NULL);
 
     snapshot.namespace_type = decode_u32(&namespace);
+    if (snapshot.namespace_type == RBD_NAMESPACE_TRASH)
+        decode_string(&namespace, snapshot.original_name, sizeof(snapshot.original_name));
     decode_string(&body, snapshot.name, sizeof(snapshot.name));
     snapshot.size = decode_u64(&body);
     snapshot.created = decode_time(&body);
@@ -314,6 +352,78 @@ int rbd_decode_parent(struct decoder d, struct rbd_parent *ret)
     if (body.failed)
         return -EBADMSG;
     *ret = parent;
+    return 0;
+}
+
+int rbd_decode_overlap(struct decoder d, uint64_t *ret)
+{
+    bool present = decode_u8(&d) != 0;
+    uint64_t overlap = present ? decode_u64(&d) : 0;
+
+    if (d.failed)
+        return -EBADMSG;
+    *ret = overlap;
+    return 0;
+}
+
+void rbd_encode_parent_attach(struct encoder *e, const struct rbd_parent *parent, uint64_t overlap)
+{
+    size_t mark = encode_start(e, PARENT_SPEC_VERSION, PARENT_SPEC_VERSION);
+
+    encode_u64(e, (uint64_t)parent->pool_id);
+    encode_string(e, parent->namespace);
+    encode_string(e, parent->image_id);
+    encode_u64(e, parent->snap_id);
+    encode_finish(e, mark);
+    encode_u64(e, overlap);
+    encode_u8(e, 0); /* not attached again: fail when there is a parent */
+}
+
+void rbd_encode_child(struct encoder *e, uint64_t snap_id, const struct rbd_child *child)
+{
+    size_t mark;
+
+    encode_u64(e, snap_id);
+    mark = encode_start(e, CHILD_SPEC_VERSION, CHILD_SPEC_COMPAT);
+    encode_u64(e, (uint64_t)child->pool_id);
+    encode_string(e, child->image_id);
+    encode_string(e, child->namespace);
+    encode_finish(e, mark);
+}
+
+static void decode_child(struct decoder *d, struct rbd_child *child)
+{
+    uint8_t version;
+    struct decoder body = decode_start(d, CHILD_SPEC_VERSION, &version);
+
+    child->pool_id = (int64_t)decode_u64(&body);
+    decode_string(&body, child->image_id, sizeof(child->image_id));
+    if (version >= 2)
+        decode_string(&body, child->namespace, sizeof(child->namespace));
+    if (body.failed)
+        d->failed = true;
+}
+
+int rbd_decode_children(struct decoder d, struct rbd_child **ret, size_t *ret_count)
+{
+    uint32_t count = decode_count(&d, CHILD_MIN_BYTES);
+    struct rbd_child *children = NULL;
+
+    if (d.failed)
+        return -EBADMSG;
+    if (count > 0) {
+        children = calloc(count, sizeof(*children));
+        if (!children)
+            return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        decode_child(&d, &children[i]);
+    if (d.failed) {
+        free(children);
+        return -EBADMSG;
+    }
+    *ret = children;
+    *ret_count = count;
     return 0;
 }
 

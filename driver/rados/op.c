@@ -33,6 +33,7 @@ struct op {
 
     char *answer; /* of a notify */
     size_t answer_len;
+    rados_snap_t snap; /* a new id */
 };
 
 static struct op *op_new(void)
@@ -251,6 +252,31 @@ int op_notify(rados_ioctx_t io, const char *object, const struct encoder *payloa
     if (ret && op->done && op->answer)
         encode_raw(ret, op->answer, op->answer_len);
     return r;
+}
+
+int op_snap_create(rados_ioctx_t io, uint64_t *ret_id, int64_t deadline)
+{
+    cleanup_op struct op *op = op_new();
+    int r = op ? op_prepare(op) : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    rados_aio_ioctx_selfmanaged_snap_create(io, &op->snap, op->completion);
+    r = op_wait(op, 0, deadline);
+    if (r == 0)
+        *ret_id = op->snap;
+    return r;
+}
+
+int op_snap_remove(rados_ioctx_t io, uint64_t id, int64_t deadline)
+{
+    cleanup_op struct op *op = op_new();
+    int r = op ? op_prepare(op) : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    rados_aio_ioctx_selfmanaged_snap_remove(io, id, op->completion);
+    return op_wait(op, 0, deadline);
 }
 
 int op_watch_begin(rados_ioctx_t io, const char *object, uint64_t *handle,

@@ -20,6 +20,11 @@ static const char parent_sample[] =
     "\x01\x01\x24\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"
     "\x00\x00\x0c\x00\x00\x00\x33\x37\x35\x30\x36\x65\x63\x63\x38\x33"
     "\x66\x62\x08\x00\x00\x00\x00\x00\x00\x00";
+static const char children_sample[] =
+    "\x01\x00\x00\x00\x02\x01\x1c\x00\x00\x00\x01\x00\x00\x00\x00\x00"
+    "\x00\x00\x0c\x00\x00\x00\x31\x30\x32\x65\x33\x38\x63\x36\x38\x31"
+    "\x66\x61\x00\x00\x00\x00";
+static const char overlap_sample[] = "\x01\x00\x00\x80\x00\x00\x00\x00\x00";
 static const char trash_spec_sample[] =
     "\x02\x01\x27\x00\x00\x00\x00\x11\x00\x00\x00\x62\x79\x74\x65\x73"
     "\x2d\x70\x72\x6f\x62\x65\x2d\x63\x6c\x6f\x6e\x65\x0d\x74\x05\x6b"
@@ -138,6 +143,7 @@ static void fuzz_snapshot(struct decoder d)
         return;
     }
     CHECK(memchr(snapshot.name, 0, sizeof(snapshot.name)));
+    CHECK(memchr(snapshot.original_name, 0, sizeof(snapshot.original_name)));
     check_time(&snapshot.created);
 }
 
@@ -152,6 +158,48 @@ static void fuzz_parent(struct decoder d)
     }
     CHECK(memchr(parent.namespace, 0, sizeof(parent.namespace)));
     CHECK(memchr(parent.image_id, 0, sizeof(parent.image_id)));
+}
+
+/* A clone that is attached again is the same clone. */
+static void fuzz_children(struct decoder d)
+{
+    struct rbd_child *children;
+    size_t count;
+
+    fuzz_fill(&children, sizeof(children));
+    if (rbd_decode_children(d, &children, &count) < 0) {
+        CHECK(fuzz_untouched(&children, sizeof(children)));
+        return;
+    }
+    CHECK((count == 0) == !children);
+    for (size_t i = 0; i < count; i++) {
+        cleanup_encoder struct encoder e = {0};
+        cleanup_encoder struct encoder list = {0};
+        struct rbd_child *again;
+        size_t one;
+
+        rbd_encode_child(&e, 1, &children[i]);
+        encode_u32(&list, 1);
+        encode_raw(&list, e.data + 8, e.len - 8);
+        CHECK(!e.failed && !list.failed);
+        CHECK(rbd_decode_children(decoder_of(list.data, list.len), &again, &one) == 0);
+        CHECK(one == 1 && again->pool_id == children[i].pool_id);
+        CHECK(strcmp(again->image_id, children[i].image_id) == 0);
+        CHECK(strcmp(again->namespace, children[i].namespace) == 0);
+        free(again);
+    }
+    free(children);
+}
+
+static void fuzz_overlap(struct decoder d)
+{
+    uint64_t overlap;
+    uint8_t protection;
+    int r = rbd_decode_overlap(d, &overlap);
+
+    CHECK(rbd_decode_u8(d, &protection) == (decoder_left(&d) > 0 ? 0 : -EBADMSG));
+    if (r == 0)
+        CHECK(protection ? decoder_left(&d) >= 9 : overlap == 0);
 }
 
 static void check_same_spec(const struct rbd_trash_spec *a, const struct rbd_trash_spec *b)
@@ -218,9 +266,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const char *sample;
         size_t sample_len;
     } targets[] = {
-        TARGET(string), TARGET(size),         TARGET(numbers),
-        TARGET(pairs),  TARGET(snap_context), TARGET(snapshot),
-        TARGET(parent), TARGET(trash_spec),   TARGET(trash_list),
+        TARGET(string),       TARGET(size),     TARGET(numbers), TARGET(pairs),
+        TARGET(snap_context), TARGET(snapshot), TARGET(parent),  TARGET(trash_spec),
+        TARGET(trash_list),   TARGET(children), TARGET(overlap),
     };
     size_t count = sizeof(targets) / sizeof(targets[0]);
     uint8_t *edited;

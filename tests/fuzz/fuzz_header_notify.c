@@ -11,6 +11,15 @@
 static const char notify_sample[] =
     "\x07\x01\x14\x00\x00\x00\x00\x00\x00\x00\x88\x37\x00\x00\x00\x00"
     "\x00\x00\xb0\x17\x00\x08\x85\x7f\x00\x00";
+static const char snap_create_sample[] =
+    "\x07\x01\x34\x00\x00\x00\x08\x00\x00\x00\x02\x00\x00\x00\x73\x31"
+    "\x01\x01\x04\x00\x00\x00\x00\x00\x00\x00\x8a\x37\x00\x00\x00\x00"
+    "\x00\x00\x40\x50\x00\xcc\x24\x7f\x00\x00\x01\x00\x00\x00\x00\x00"
+    "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+static const char resize_sample[] =
+    "\x07\x01\x25\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x08\x00\x00"
+    "\x00\x00\x01\x8c\x37\x00\x00\x00\x00\x00\x00\xc0\x0d\x00\xc8\xc7"
+    "\x7f\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00";
 static const char result_sample[] = "\x01\x01\x04\x00\x00\x00\xe2\xff\xff\xff";
 static const char answer_sample[] =
     "\x02\x00\x00\x00\x86\x37\x00\x00\x00\x00\x00\x00\x60\x0d\x4a\xce"
@@ -29,18 +38,27 @@ static void fuzz_notify(struct decoder d)
         CHECK(fuzz_untouched(&notify, sizeof(notify)));
         return;
     }
-    if (notify.op == NOTIFY_HEADER_UPDATE) {
-        notify_encode_header_update(&e);
-    } else if (notify.op <= NOTIFY_REQUEST_LOCK) {
-        notify_encode_client(&e, (enum notify_op)notify.op, notify.client_id, notify.handle);
-    } else {
-        CHECK(notify.client_id == 0 && notify.handle == 0);
-        CHECK(notify_wants_result(notify.op) || notify.op <= NOTIFY_ASYNC_COMPLETE);
-        return;
-    }
+    CHECK(memchr(notify.snapshot, 0, sizeof(notify.snapshot)));
+    notify_encode(&e, &notify);
     CHECK(!e.failed && notify_decode(decoder_of(e.data, e.len), &again) == 0);
     CHECK(again.op == notify.op && again.client_id == notify.client_id &&
           again.handle == notify.handle);
+    CHECK(memcmp(&again.id, &notify.id, sizeof(again.id)) == 0);
+    CHECK(strcmp(again.snapshot, notify.snapshot) == 0 && again.flags == notify.flags &&
+          again.namespace_type == notify.namespace_type);
+    CHECK(again.size == notify.size && again.allow_shrink == notify.allow_shrink);
+    CHECK(again.done == notify.done && again.total == notify.total &&
+          again.result == notify.result);
+}
+
+static void fuzz_snap_create(struct decoder d)
+{
+    fuzz_notify(d);
+}
+
+static void fuzz_resize(struct decoder d)
+{
+    fuzz_notify(d);
 }
 
 static void fuzz_result(struct decoder d)
@@ -65,6 +83,8 @@ static void fuzz_answer(struct decoder d)
         return;
     }
     CHECK(4 + answer.ack_count * 20 + 4 + answer.timeout_count * 16 <= decoder_left(&d));
+    for (size_t i = 0; i < answer.ack_count; i++)
+        CHECK(answer.acks[i].answered || answer.acks[i].result == 0);
     for (size_t i = 0; i < answer.timeout_count; i++)
         CHECK(answer.timeouts[i].result == 0);
     notify_answer_free(&answer);
@@ -82,7 +102,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         void (*run)(struct decoder d);
         const char *sample;
         size_t sample_len;
-    } targets[] = {TARGET(notify), TARGET(result), TARGET(answer)};
+    } targets[] = {TARGET(notify), TARGET(snap_create), TARGET(resize), TARGET(result),
+                   TARGET(answer)};
     size_t count = sizeof(targets) / sizeof(targets[0]);
     uint8_t *edited;
     size_t pick, len;

@@ -116,7 +116,28 @@ static void test_snapshot(void **state)
     assert_truncated(REAL_SNAPSHOT, 0, try_snapshot);
 }
 
-/* The body of a namespace that is not a user's is skipped by its length. */
+/* Removed by `rbd snap rm` while two clones needed it. */
+static void test_snapshot_in_trash(void **state)
+{
+    static const char hex[] = "01 01 58000000 | 0500000000000000"
+                              "01 01 0e000000 02000000 02000000 's1' 00000000"
+                              "24000000 '93fbdd6b-7a77-4c7b-9df5-e43f2563268f'"
+                              "0000800000000000 | 4ba3056b 82aacb36 | 02000000";
+    struct rbd_snapshot snapshot;
+    uint8_t *bytes;
+
+    (void)state;
+    assert_int_equal(rbd_decode_snapshot(hex_decoder(hex, &bytes), &snapshot), 0);
+    free(bytes);
+    assert_int_equal(snapshot.namespace_type, RBD_NAMESPACE_TRASH);
+    assert_string_equal(snapshot.original_name, "s1");
+    assert_string_equal(snapshot.name, "93fbdd6b-7a77-4c7b-9df5-e43f2563268f");
+    assert_int_equal(snapshot.size, 8 << 20);
+    assert_int_equal(snapshot.child_count, 2);
+    assert_truncated(hex, 0, try_snapshot);
+}
+
+/* The body of a namespace that is neither a user's nor the trash is skipped by its length. */
 static void test_snapshot_of_group(void **state)
 {
     struct rbd_snapshot snapshot;
@@ -145,7 +166,7 @@ static void test_snapshot_versions(void **state)
     (void)state;
     /* newer, but readable by us: what it adds is skipped, inside the namespace too */
     assert_int_equal(rbd_decode_snapshot(hex_decoder("07 01 32000000 | 0900000000000000"
-                                                     "05 01 06000000 02000000 ffff"
+                                                     "05 01 06000000 07000000 ffff"
                                                      "02000000 's2' 0000000400000000"
                                                      "ee73056b 80bc8530 | 01000000 | ffffffff",
                                                      &bytes),
@@ -153,7 +174,7 @@ static void test_snapshot_versions(void **state)
                      0);
     free(bytes);
     assert_int_equal(snapshot.id, 9);
-    assert_int_equal(snapshot.namespace_type, 2);
+    assert_int_equal(snapshot.namespace_type, 7);
     assert_int_equal(snapshot.child_count, 1);
 
     snapshot.id = 77;
@@ -252,6 +273,96 @@ static void test_parent_long_id(void **state)
     }
 }
 
+static void test_encode_snapshot(void **state)
+{
+    cleanup_encoder struct encoder e = {0};
+
+    (void)state;
+    rbd_encode_snapshot_add(&e, "s1", 2);
+    assert_encoded(&e, "02000000 's1' 0200000000000000 | 01 01 04000000 00000000");
+    rbd_encode_snapshot_rename(&e, 2, "new");
+    assert_encoded(&e, "0200000000000000 03000000 'new'");
+    rbd_encode_set_protection(&e, 2, RBD_PROTECTED);
+    assert_encoded(&e, "0200000000000000 02");
+}
+
+/* clones */
+
+static void test_encode_clone(void **state)
+{
+    const struct rbd_parent parent = {.pool_id = 1, .image_id = "10283ab5e12", .snap_id = 5};
+    const struct rbd_child child = {.pool_id = 1, .image_id = "102e38c681fa"};
+    cleanup_encoder struct encoder e = {0};
+
+    (void)state;
+    rbd_encode_parent_attach(&e, &parent, 8 << 20);
+    assert_encoded(&e, "01 01 23000000 | 0100000000000000 | 00000000 | 0b000000 '10283ab5e12'"
+                       "0500000000000000 | 0000800000000000 | 00");
+    rbd_encode_child(&e, 5, &child);
+    assert_encoded(&e, "0500000000000000 | 02 01 1c000000 | 0100000000000000"
+                       "0c000000 '102e38c681fa' 00000000");
+}
+
+static int try_overlap(struct decoder d)
+{
+    uint64_t overlap;
+
+    return rbd_decode_overlap(d, &overlap);
+}
+
+static void test_overlap(void **state)
+{
+    uint64_t overlap = 77;
+    uint8_t *bytes;
+
+    (void)state;
+    assert_int_equal(rbd_decode_overlap(hex_decoder("01 0000800000000000", &bytes), &overlap), 0);
+    free(bytes);
+    assert_int_equal(overlap, 8 << 20);
+    assert_int_equal(rbd_decode_overlap(hex_decoder("00", &bytes), &overlap), 0);
+    free(bytes);
+    assert_int_equal(overlap, 0);
+    assert_truncated("01 0000800000000000", 0, try_overlap);
+}
+
+static int try_children(struct decoder d)
+{
+    struct rbd_child *children = NULL;
+    size_t count;
+    int r = rbd_decode_children(d, &children, &count);
+
+    free(children);
+    return r;
+}
+
+static void test_children(void **state)
+{
+    static const char hex[] = "02000000"
+                              "02 01 1c000000 0100000000000000 0c000000 '102e38c681fa' 00000000"
+                              "02 01 1c000000 0100000000000000 0c000000 '1030351551e0' 00000000";
+    struct rbd_child *children;
+    uint8_t *bytes;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(rbd_decode_children(hex_decoder(hex, &bytes), &children, &count), 0);
+    free(bytes);
+    assert_int_equal(count, 2);
+    assert_int_equal(children[1].pool_id, 1);
+    assert_string_equal(children[0].image_id, "102e38c681fa");
+    assert_string_equal(children[1].image_id, "1030351551e0");
+    assert_string_equal(children[1].namespace, "");
+    free(children);
+    assert_truncated(hex, 0, try_children);
+
+    assert_int_equal(rbd_decode_children(hex_decoder("00000000", &bytes), &children, &count), 0);
+    free(bytes);
+    assert_int_equal(count, 0);
+    assert_null(children);
+    assert_int_equal(try_children(hex_decoder("ffffffff 0201", &bytes)), -EBADMSG);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,11 +370,16 @@ int main(void)
         cmocka_unit_test(test_snap_context_order),
         cmocka_unit_test(test_snap_context_count),
         cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_snapshot_in_trash),
         cmocka_unit_test(test_snapshot_of_group),
         cmocka_unit_test(test_snapshot_versions),
         cmocka_unit_test(test_parent),
         cmocka_unit_test(test_parent_versions),
         cmocka_unit_test(test_parent_long_id),
+        cmocka_unit_test(test_encode_snapshot),
+        cmocka_unit_test(test_encode_clone),
+        cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_children),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

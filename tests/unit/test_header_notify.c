@@ -21,6 +21,9 @@
 #define REAL_SNAP_CREATE                                                                           \
     "07 01 34000000 | 08000000 | 02000000 's1' | 01 01 04000000 00000000"                          \
     "8a37000000000000 405000cc247f0000 0100000000000000 | 0000000000000000"
+#define REAL_SNAP_REMOVE                                                                           \
+    "07 01 2c000000 | 09000000 | 02000000 's0' | 01 01 04000000 00000000"                          \
+    "1e10000000000000 807a01c0717f0000 0100000000000000"
 #define REAL_QUIESCE                                                                               \
     "07 01 1c000000 | 12000000 | 8837000000000000 b0170008857f0000 0100000000000000"
 #define REAL_UNQUIESCE                                                                             \
@@ -79,6 +82,7 @@ static void test_decode_without_client(void **state)
         {REAL_ASYNC_COMPLETE, NOTIFY_ASYNC_COMPLETE},
         {REAL_RESIZE, NOTIFY_RESIZE},
         {REAL_SNAP_CREATE, NOTIFY_SNAP_CREATE},
+        {REAL_SNAP_REMOVE, NOTIFY_SNAP_REMOVE},
         {REAL_QUIESCE, NOTIFY_QUIESCE},
         {REAL_UNQUIESCE, NOTIFY_UNQUIESCE},
         {"01 01 04000000 | 00000000", NOTIFY_ACQUIRED_LOCK}, /* version 1 named no client yet */
@@ -96,9 +100,83 @@ static void test_decode_without_client(void **state)
     }
 }
 
+static void assert_id(const struct notify_id *id, uint64_t client_id, uint64_t handle,
+                      uint64_t number)
+{
+    assert_true(id->client_id == client_id);
+    assert_true(id->handle == handle);
+    assert_true(id->number == number);
+}
+
+static void test_decode_requests(void **state)
+{
+    struct header_notify notify;
+
+    (void)state;
+    assert_int_equal(decode(REAL_RESIZE, &notify), 0);
+    assert_int_equal(notify.size, 128 << 20);
+    assert_true(notify.allow_shrink);
+    assert_id(&notify.id, 0x378c, 0x7fc7c8000dc0, 1);
+
+    assert_int_equal(decode(REAL_SNAP_CREATE, &notify), 0);
+    assert_string_equal(notify.snapshot, "s1");
+    assert_int_equal(notify.namespace_type, RBD_NAMESPACE_USER);
+    assert_int_equal(notify.flags, 0);
+    assert_id(&notify.id, 0x378a, 0x7f24cc005040, 1);
+
+    assert_int_equal(decode(REAL_SNAP_REMOVE, &notify), 0);
+    assert_string_equal(notify.snapshot, "s0");
+    assert_id(&notify.id, 0x101e, 0x7f71c0017a80, 1);
+
+    assert_int_equal(decode(REAL_QUIESCE, &notify), 0);
+    assert_id(&notify.id, 0x3788, 0x7f85080017b0, 1);
+    assert_int_equal(decode(REAL_UNQUIESCE, &notify), 0);
+    assert_id(&notify.id, 0x3788, 0x7f85080017b0, 1);
+
+    assert_int_equal(decode(REAL_ASYNC_PROGRESS, &notify), 0);
+    assert_id(&notify.id, 0x378a, 0x7f24cc005040, 1);
+    assert_int_equal(notify.done, 1);
+    assert_int_equal(notify.total, 10);
+    assert_int_equal(decode(REAL_ASYNC_COMPLETE, &notify), 0);
+    assert_id(&notify.id, 0x378a, 0x7f24cc005040, 1);
+    assert_int_equal(notify.result, 0);
+}
+
+/* What clients of before Octopus send: the id of a resize in front of its last byte, and snapshots
+ * without an id. */
+static void test_decode_old_requests(void **state)
+{
+    struct header_notify notify;
+
+    (void)state;
+    assert_int_equal(decode("03 01 24000000 | 07000000 | 0000000800000000"
+                            "0100000000000000 0200000000000000 0300000000000000",
+                            &notify),
+                     0);
+    assert_int_equal(notify.size, 128 << 20);
+    assert_false(notify.allow_shrink);
+    assert_id(&notify.id, 1, 2, 3);
+    assert_int_equal(decode("06 01 25000000 | 07000000 | 0000000800000000"
+                            "0100000000000000 0200000000000000 0300000000000000 | 01",
+                            &notify),
+                     0);
+    assert_true(notify.allow_shrink);
+    assert_id(&notify.id, 1, 2, 3);
+    assert_int_equal(decode("02 01 0a000000 | 08000000 | 02000000 's1'", &notify), 0);
+    assert_string_equal(notify.snapshot, "s1");
+    assert_id(&notify.id, 0, 0, 0);
+    assert_int_equal(
+        decode("06 01 14000000 | 09000000 | 02000000 's1' | 01 01 04000000 01000000", &notify), 0);
+    assert_int_equal(notify.namespace_type, RBD_NAMESPACE_GROUP);
+    assert_id(&notify.id, 0, 0, 0);
+}
+
 static void test_decode_truncated(void **state)
 {
     (void)state;
+    assert_truncated(REAL_RESIZE, 1, try_notify);
+    assert_truncated(REAL_SNAP_REMOVE, 1, try_notify);
+    assert_truncated(REAL_ASYNC_COMPLETE, 1, try_notify);
     assert_truncated(REAL_ACQUIRED, 1, try_notify);
     assert_truncated(REAL_HEADER_UPDATE, 1, try_notify);
     assert_truncated(REAL_SNAP_CREATE, 1, try_notify);
@@ -111,6 +189,10 @@ static void test_decode_hostile(void **state)
         "07 01 ffffffff | 03000000",                             /* longer than it is */
         "07 01 03000000 | 03000000",                             /* cut inside the operation */
         "07 01 0c000000 | 00000000 | 0100000000000000 02000000", /* cut inside the client */
+        "07 01 0c000000 | 12000000 | 0100000000000000",          /* cut inside the id */
+        "07 01 0a000000 | 08000000 | 02000000 's1'",             /* cut behind the name */
+        "02 01 0a000000 | 08000000 | 02000000 7300",             /* a name with a NUL */
+        "02 01 08000000 | 08000000 | ffffffff",                  /* a name longer than all */
     };
 
     (void)state;
@@ -128,13 +210,13 @@ static void test_encode(void **state)
 
     (void)state;
     notify_encode_client(&e, NOTIFY_ACQUIRED_LOCK, 1, 2);
-    assert_encoded(&e, "03 01 14000000 | 00000000 | 0100000000000000 0200000000000000");
+    assert_encoded(&e, "07 01 14000000 | 00000000 | 0100000000000000 0200000000000000");
     notify_encode_client(&e, NOTIFY_RELEASED_LOCK, 1, 2);
-    assert_encoded(&e, "03 01 14000000 | 01000000 | 0100000000000000 0200000000000000");
+    assert_encoded(&e, "07 01 14000000 | 01000000 | 0100000000000000 0200000000000000");
     notify_encode_client(&e, NOTIFY_REQUEST_LOCK, 1, 2);
-    assert_encoded(&e, "03 01 15000000 | 02000000 | 0100000000000000 0200000000000000 | 00");
+    assert_encoded(&e, "07 01 15000000 | 02000000 | 0100000000000000 0200000000000000 | 00");
     notify_encode_header_update(&e);
-    assert_encoded(&e, "03 01 04000000 | 03000000");
+    assert_encoded(&e, "07 01 04000000 | 03000000");
 }
 
 static void test_round_trip(void **state)
@@ -152,6 +234,24 @@ static void test_round_trip(void **state)
         assert_int_equal(notify.op, ops[i]);
         assert_true(notify.client_id == UINT64_MAX - 1);
         assert_true(notify.handle == UINT64_C(1) << 47);
+    }
+}
+
+/* What stock clients say comes out the same when we say it. */
+static void test_encode_requests(void **state)
+{
+    static const char *const samples[] = {
+        REAL_RESIZE,    REAL_SNAP_CREATE,    REAL_SNAP_REMOVE,    REAL_QUIESCE,
+        REAL_UNQUIESCE, REAL_ASYNC_PROGRESS, REAL_ASYNC_COMPLETE, REAL_HEADER_UPDATE};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
+        cleanup_encoder struct encoder e = {0};
+        struct header_notify notify;
+
+        assert_int_equal(decode(samples[i], &notify), 0);
+        notify_encode(&e, &notify);
+        assert_encoded(&e, samples[i]);
     }
 }
 
@@ -212,6 +312,8 @@ static void test_answer(void **state)
     assert_int_equal(answer.acks[0].client_id, 14214);
     assert_int_equal(answer.acks[0].handle, INT64_C(0x55efce4a0d60));
     assert_int_equal(answer.acks[0].result, 0);
+    assert_false(answer.acks[0].answered);
+    assert_true(answer.acks[1].answered);
     assert_int_equal(answer.acks[1].client_id, 14216);
     assert_int_equal(answer.acks[1].handle, INT64_C(0x7f85080017b0));
     assert_int_equal(answer.acks[1].result, 0);
@@ -289,10 +391,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decode_with_client),
         cmocka_unit_test(test_decode_without_client),
+        cmocka_unit_test(test_decode_requests),
+        cmocka_unit_test(test_decode_old_requests),
         cmocka_unit_test(test_decode_truncated),
         cmocka_unit_test(test_decode_hostile),
         cmocka_unit_test(test_encode),
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_encode_requests),
         cmocka_unit_test(test_wants_result),
         cmocka_unit_test(test_result),
         cmocka_unit_test(test_answer),
