@@ -39,7 +39,7 @@ struct freezer;
 int freezer_open(const char *program, const char *device, struct fd_keeper *keeper,
                  struct freezer **ret, struct error *err);
 
-/* As struct ownership_freezer wants it (image/ownership.h): ARG is the freezer. One thread at a
+/* As struct ownership_hooks wants it (image/ownership.h): ARG is the freezer. One thread at a
  * time. */
 int freezer_freeze(void *arg, int64_t deadline, struct error *err);
 int freezer_thaw(void *arg);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 /* A request becomes one RADOS operation per object it touches. Each is an `extent` with a
  * completion of its own; the request is done when the last one is. request->pending counts the
@@ -27,10 +28,12 @@ struct image_io {
     /* An ioctx has one snapshot context for all that is submitted on it, read at submission:
      * submitters share the lock, a change of the context takes it alone. */
     pthread_rwlock_t context;
+    struct rbd_snap_context snapc; /* the same, for adding to it */
 
-    pthread_mutex_t idle_lock; /* in_flight */
-    pthread_cond_t idle;
+    pthread_mutex_t idle_lock; /* in_flight, paused */
+    pthread_cond_t idle;       /* in_flight fell to 0, or paused to false */
     unsigned in_flight;
+    bool paused;
 };
 
 struct extent {
@@ -46,6 +49,7 @@ int image_io_open(struct cluster *cluster, const struct image_header *header, st
 {
     cleanup_free struct image_io *io = calloc(1, sizeof(*io));
     int64_t pool = header->data_pool_id >= 0 ? header->data_pool_id : cluster_pool_id(cluster);
+    pthread_condattr_t monotonic;
     int r;
 
     if (!io)
@@ -57,7 +61,10 @@ int image_io_open(struct cluster *cluster, const struct image_header *header, st
     snprintf(io->prefix, sizeof(io->prefix), "%s", header->object_prefix);
     pthread_rwlock_init(&io->context, NULL);
     pthread_mutex_init(&io->idle_lock, NULL);
-    pthread_cond_init(&io->idle, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&io->idle, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     r = image_io_refresh(io, header, err);
     if (r < 0) {
         image_io_close(steal_pointer(&io));
@@ -80,6 +87,7 @@ void image_io_close(struct image_io *io)
     pthread_cond_destroy(&io->idle);
     pthread_mutex_destroy(&io->idle_lock);
     pthread_rwlock_destroy(&io->context);
+    free(io->snapc.snaps);
     free(io);
 }
 
@@ -99,18 +107,91 @@ unsigned image_io_in_flight(const struct image_io *io)
     return io->in_flight;
 }
 
+/* Write under SNAPC from now on, and take over its list. Called with the context locked alone. */
+static int use_context(struct image_io *io, struct rbd_snap_context *snapc)
+{
+    int r = rados_ioctx_selfmanaged_snap_set_write_ctx(io->io, snapc->seq, snapc->snaps,
+                                                       (int)snapc->count);
+
+    if (r < 0)
+        return r;
+    free(io->snapc.snaps);
+    io->snapc = *snapc;
+    snapc->snaps = NULL;
+    return 0;
+}
+
+/* A copy of SNAPC with room for, and beginning with, SNAP_ID unless that is 0. */
+static int copy_context(const struct rbd_snap_context *snapc, uint64_t snap_id,
+                        struct rbd_snap_context *ret)
+{
+    size_t added = snap_id ? 1 : 0;
+    uint64_t *snaps = calloc(snapc->count + added + 1, sizeof(*snaps));
+
+    if (!snaps)
+        return -ENOMEM;
+    if (added)
+        snaps[0] = snap_id;
+    if (snapc->count > 0)
+        memcpy(snaps + added, snapc->snaps, snapc->count * sizeof(*snaps));
+    *ret = (struct rbd_snap_context){
+        .seq = added ? snap_id : snapc->seq, .snaps = snaps, .count = snapc->count + added};
+    return 0;
+}
+
 int image_io_refresh(struct image_io *io, const struct image_header *header, struct error *err)
 {
-    int r;
+    struct rbd_snap_context snapc = {0};
+    int r = copy_context(&header->snapc, 0, &snapc);
 
     pthread_rwlock_wrlock(&io->context);
-    r = rados_ioctx_selfmanaged_snap_set_write_ctx(io->io, header->snapc.seq, header->snapc.snaps,
-                                                   (int)header->snapc.count);
+    if (r == 0 && snapc.seq >= io->snapc.seq)
+        r = use_context(io, &snapc);
     pthread_rwlock_unlock(&io->context);
+    free(snapc.snaps);
     if (r < 0)
         return error_errno(err, r, "cannot take over the snapshots of image %s", header->id);
     atomic_store(&io->size, header->size);
     return 0;
+}
+
+int image_io_add_snapshot(struct image_io *io, uint64_t snap_id, struct error *err)
+{
+    struct rbd_snap_context snapc = {0};
+    int r;
+
+    pthread_rwlock_wrlock(&io->context);
+    r = copy_context(&io->snapc, snap_id, &snapc);
+    if (r == 0)
+        r = use_context(io, &snapc);
+    pthread_rwlock_unlock(&io->context);
+    free(snapc.snaps);
+    return r < 0 ? error_errno(err, r, "cannot write under the new snapshot") : 0;
+}
+
+int image_io_pause(struct image_io *io, int64_t deadline)
+{
+    const struct timespec until = deadline_timespec(deadline);
+    WITH_LOCK(&io->idle_lock);
+
+    assert(!io->paused);
+    io->paused = true;
+    while (io->in_flight > 0) {
+        if (pthread_cond_timedwait(&io->idle, &io->idle_lock, &until) == ETIMEDOUT &&
+            io->in_flight > 0) {
+            io->paused = false;
+            pthread_cond_broadcast(&io->idle);
+            return -ETIMEDOUT;
+        }
+    }
+    return 0;
+}
+
+void image_io_resume(struct image_io *io)
+{
+    WITH_LOCK(&io->idle_lock);
+    io->paused = false;
+    pthread_cond_broadcast(&io->idle);
 }
 
 void image_io_fence(struct image_io *io)
@@ -284,6 +365,8 @@ void image_submit(struct image_io *io, struct image_request *request)
     atomic_init(&request->result, 0);
     {
         WITH_LOCK(&io->idle_lock);
+        while (io->paused)
+            pthread_cond_wait(&io->idle, &io->idle_lock);
         io->in_flight++;
     }
     pthread_rwlock_rdlock(&io->context);

@@ -43,8 +43,7 @@ int image_io_refresh(struct image_io *io, const struct image_header *header, str
 int image_io_pause(struct image_io *io, int64_t deadline);
 void image_io_resume(struct image_io *io);
 
-/* While paused: write from now on under the newest snapshot SNAP_ID in front of those there are,
- * which is to be called before anybody can see that snapshot. */
+/* While paused: once resumed, write under the snapshot SNAP_ID, newer than all there are. */
 int image_io_add_snapshot(struct image_io *io, uint64_t snap_id, struct error *err);
 
 /* From now on every request fails with -ESHUTDOWN at once (this client was fenced). A request that

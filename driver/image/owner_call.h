@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "image/image.h"
+#include "image/owner_work.h"
 #include "rados/cluster.h"
 #include "rados/header_notify.h"
 
@@ -22,9 +23,9 @@
 /* An owner that was asked says nothing for so long: -ETIMEDOUT. */
 #define OWNER_SILENT_MS 30000
 
-/* What to do as the owner: HEADER was read under the lock. */
-typedef int (*owner_work)(void *arg, struct cluster *cluster, const struct image_header *header,
-                          int64_t deadline, struct error *err);
+/* What to do as the owner of IMAGE, which has no I/O. */
+typedef int (*owner_work)(void *arg, const struct owned_image *image, int64_t deadline,
+                          struct error *err);
 
 /* REQUEST is what to ask an owner for; its id is filled in here. WORK does the same where there is
  * none. HOST goes into the lock. 0; the owner's or WORK's result; -EBUSY (the holder is neither an

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "image/names.h"
+#include "image/owner_server.h"
 #include "image/takeover.h"
 #include "image/watch.h"
 #include "rados/header_notify.h"
@@ -55,6 +56,7 @@ struct ownership {
     struct watch *watch;
     uint64_t size;
 
+    struct owner_server *server;
     struct image_io *io;
     void (*resized)(void *arg, uint64_t size);
     void *resized_arg;
@@ -296,7 +298,11 @@ int ownership_acquire(struct cluster *cluster, const char *id, const char *host,
         free(o);
         return r;
     }
-    r = image_read_header(cluster, id, deadline, &header, err);
+    r = owner_server_open(cluster, id, o->watch, &o->server);
+    if (r < 0)
+        error_set(err, r, "out of memory");
+    if (r == 0)
+        r = image_read_header(cluster, id, deadline, &header, err);
     if (r == 0)
         r = image_check_writable(&header, err);
     if (r == 0)
@@ -316,6 +322,12 @@ int ownership_acquire(struct cluster *cluster, const char *id, const char *host,
 void ownership_attach_io(struct ownership *o, struct image_io *io)
 {
     o->io = io;
+    owner_server_attach_io(o->server, io);
+}
+
+void ownership_set_hooks(struct ownership *o, const struct ownership_hooks *hooks)
+{
+    owner_server_set_hooks(o->server, hooks);
 }
 
 void ownership_on_resize(struct ownership *o, void (*resized)(void *arg, uint64_t size), void *arg)
@@ -327,6 +339,11 @@ void ownership_on_resize(struct ownership *o, void (*resized)(void *arg, uint64_
 int ownership_fd(const struct ownership *o)
 {
     return watch_fd(o->watch);
+}
+
+const char *ownership_cookie(const struct ownership *o)
+{
+    return o->cookie;
 }
 
 enum ownership_state ownership_state(const struct ownership *o)
@@ -375,7 +392,21 @@ static int refresh(struct ownership *o)
     return 0;
 }
 
-static void serve_notify(struct ownership *o, const struct watch_event *event)
+/* What to answer; true: nothing yet, EVENT is kept. */
+static bool take_request(struct ownership *o, const struct header_notify *notify,
+                         struct watch_event *event, struct encoder *answer)
+{
+    if (notify->op == NOTIFY_REQUEST_LOCK || o->state != OWNERSHIP_OWNED)
+        notify_encode_result(answer, -EROFS); /* a mounted volume keeps its owner */
+    else if (owner_server_serves(notify->op))
+        return owner_server_take(o->server, notify, o->cookie, event, answer);
+    else
+        notify_encode_result(answer, -EOPNOTSUPP);
+    return false;
+}
+
+/* Takes EVENT over. */
+static void serve_notify(struct ownership *o, struct watch_event *event)
 {
     cleanup_encoder struct encoder answer = {0};
     struct header_notify notify;
@@ -385,12 +416,11 @@ static void serve_notify(struct ownership *o, const struct watch_event *event)
         log_debug("%s: notify %u from client %" PRIu64, o->object, notify.op, event->sender);
         if (notify.op == NOTIFY_HEADER_UPDATE || notify.op == NOTIFY_ACQUIRED_LOCK)
             refresh(o);
-        if (notify.op == NOTIFY_REQUEST_LOCK)
-            notify_encode_result(&answer, -EROFS); /* a mounted volume keeps its owner */
-        else if (notify_wants_result(notify.op))
-            notify_encode_result(&answer, -EOPNOTSUPP);
+        if (notify_wants_result(notify.op) && take_request(o, &notify, event, &answer))
+            return;
     }
     watch_answer(o->watch, event, &answer);
+    free(event);
 }
 
 /* The watch broke: a short network fault, or the cluster has cut us off. The lock is still ours
@@ -426,9 +456,11 @@ void ownership_run(struct ownership *o)
     struct watch_event *event;
     int r;
 
-    while ((event = watch_next(o->watch))) {
+    while ((event = watch_next(o->watch)))
         serve_notify(o, event);
-        free(event);
+    if (owner_server_run(o->server)) {
+        refresh(o);
+        owner_server_followed(o->server);
     }
     if (o->state == OWNERSHIP_FENCED || o->state == OWNERSHIP_LOST)
         return;
@@ -451,10 +483,12 @@ void ownership_run(struct ownership *o)
 
 void ownership_release(struct ownership *o)
 {
-    int64_t deadline = deadline_in_ms(RELEASE_MS);
+    int64_t deadline;
 
     if (!o)
         return;
+    owner_server_close(o->server);
+    deadline = deadline_in_ms(RELEASE_MS);
     if (o->state == OWNERSHIP_FENCED || o->state == OWNERSHIP_LOST)
         deadline = deadline_in_ms(REWATCH_MS); /* there is nothing left to give back */
     else if (release_lock(o, deadline) == 0)

@@ -8,6 +8,7 @@
 #include "image/image.h"
 #include "image/io.h"
 #include "rados/cluster.h"
+#include "rados/header_notify.h"
 
 /* Ownership of an image: who may write it. Same protocol as librbd and krbd, so stock tools and we
  * respect each other.
@@ -61,6 +62,9 @@ int ownership_fd(const struct ownership *ownership);
  */
 void ownership_run(struct ownership *ownership);
 
+/* What proves the lock to be ours in an operation on the header (owner_work.h). Borrowed. */
+const char *ownership_cookie(const struct ownership *ownership);
+
 enum ownership_state ownership_state(const struct ownership *ownership);
 
 /* When the cluster last confirmed the watch, as of the last ownership_run (CLOCK_MONOTONIC ns).
@@ -86,21 +90,22 @@ int64_t ownership_confirmed(const struct ownership *ownership);
  * does turn up, it is whole. */
 #define OWNERSHIP_FREEZE_MAX_MS 10000
 
-/* How to freeze what uses the image; both are called from the ownership's thread. Set once, before
- * serving. */
-struct ownership_freezer {
+/* What the owner's program adds to that; each may be NULL. All are called from the ownership's
+ * thread. Set once, before serving. */
+struct ownership_hooks {
     /* Write everything out and let nobody write until thaw(): 0 (also when nobody could write), or
      * a negative errno with err: then nothing is frozen. It must end by itself, whatever dies, at
      * most OWNERSHIP_FREEZE_MAX_MS after it began. */
     int (*freeze)(void *arg, int64_t deadline, struct error *err);
     /* End it. 0: it held until now; -ETIMEDOUT: it had ended before. */
     int (*thaw)(void *arg);
+    /* A request has been done, or failed with RESULT and WORDS: for the log. */
+    void (*report)(void *arg, const struct header_notify *request, int result, const char *words);
     void *arg;
 };
-void ownership_set_freezer(struct ownership *ownership, const struct ownership_freezer *freezer);
+void ownership_set_hooks(struct ownership *ownership, const struct ownership_hooks *hooks);
 
-/* Called after the I/O side has the new size, when the image's size changed, from ownership_run or
- * the ownership's thread, never from both at once. */
+/* Called from ownership_run, after the I/O side has the new size, when the image's size changed. */
 void ownership_on_resize(struct ownership *ownership, void (*resized)(void *arg, uint64_t size),
                          void *arg);
 

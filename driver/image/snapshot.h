@@ -98,8 +98,9 @@ int snapshot_remove(struct cluster *cluster, const char *id, const char *name, c
                     int64_t deadline, bool *ret_trashed, struct error *err);
 
 /* Protect from removal, or no longer. Needs no owner: only the header changes, and its watchers are
- * told. 0 also when it is so already; -ENOENT; -EBUSY (unprotect: it has v1 clones, which need it);
- * -EOPNOTSUPP (the image lacks the feature layering). */
+ * told. Clones that do not count as children (v1, of before Mimic) are not looked for: use
+ * `rbd snap unprotect` where there may be some. 0 also when it is so already; -ENOENT; -EOPNOTSUPP
+ * (the image lacks the feature layering). */
 int snapshot_protect(struct cluster *cluster, const char *id, const char *name, bool protect,
                      int64_t deadline, struct error *err);
 

@@ -42,7 +42,7 @@ struct watch {
     atomic_int error; /* negative errno once the watch broke */
 };
 
-static void wake(struct watch *watch)
+void watch_wake(struct watch *watch)
 {
     eventfd_write(watch->fd, 1);
 }
@@ -86,7 +86,7 @@ static void on_notify(void *arg, uint64_t notify_id, uint64_t handle, uint64_t n
         free(event);
         free(queued);
     }
-    wake(watch);
+    watch_wake(watch);
 }
 
 /* Runs on a librados thread. */
@@ -96,7 +96,7 @@ static void on_error(void *arg, uint64_t handle, int error)
 
     (void)handle;
     atomic_store(&watch->error, error < 0 ? error : -ENOTCONN);
-    wake(watch);
+    watch_wake(watch);
 }
 
 /* An attempt that takes too long is gone on with the next time. */

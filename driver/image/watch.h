@@ -37,6 +37,9 @@ int watch_fd(const struct watch *watch); /* polls readable when there is somethi
 /* The oldest notify not taken yet, or NULL; the caller frees it. */
 struct watch_event *watch_next(struct watch *watch);
 
+/* Have watch_fd poll readable. Any thread. */
+void watch_wake(struct watch *watch);
+
 /* Is the watch alive? Milliseconds since the cluster last confirmed it, or a negative errno
  * (-ESHUTDOWN: blocklisted). */
 int watch_check(struct watch *watch);

@@ -9,7 +9,7 @@
  *   3  REQUEST_LOCK has "force"
  *   4  RESIZE has "allow shrink", behind the id
  *   5  SNAP_CREATE has a namespace; 6: all SNAP_* have
- *   7  SNAP_* have an id; SNAP_CREATE flags; RESIZE has the id behind the rest */
+ *   7  SNAP_* have an id; SNAP_CREATE flags */
 enum {
     MESSAGE_VERSION = 7,
     MESSAGE_COMPAT = 1, /* what any reader must understand, and we do */
@@ -43,12 +43,9 @@ static void encode_id(struct encoder *e, const struct notify_id *id)
 static void decode_resize(struct decoder *d, uint8_t version, struct header_notify *notify)
 {
     notify->size = decode_u64(d);
-    if (version < MESSAGE_WITH_IDS)
-        notify->id = decode_id(d);
+    notify->id = decode_id(d);
     if (version >= MESSAGE_WITH_SHRINK)
         notify->allow_shrink = decode_u8(d) != 0;
-    if (version >= MESSAGE_WITH_IDS)
-        notify->id = decode_id(d);
 }
 
 static void decode_snapshot(struct decoder *d, uint8_t version, struct header_notify *notify)
@@ -152,8 +149,8 @@ static void encode_body(struct encoder *e, const struct header_notify *notify)
         break;
     case NOTIFY_RESIZE:
         encode_u64(e, notify->size);
-        encode_u8(e, notify->allow_shrink);
         encode_id(e, &notify->id);
+        encode_u8(e, notify->allow_shrink);
         break;
     case NOTIFY_SNAP_CREATE:
     case NOTIFY_SNAP_REMOVE:

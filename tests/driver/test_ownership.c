@@ -177,7 +177,8 @@ static void the_owner_answers_as_librbd_expects(void **state)
 
     pthread_create(&thread, NULL, serve, &server);
     assert_int_equal(ask_owner(f, NOTIFY_REQUEST_LOCK), -EROFS);
-    assert_int_equal(ask_owner(f, NOTIFY_SNAP_CREATE), -EOPNOTSUPP);
+    assert_int_equal(ask_owner(f, NOTIFY_FLATTEN), -EOPNOTSUPP);
+    assert_int_equal(ask_owner(f, NOTIFY_SNAP_CREATE), -EINVAL); /* without a name */
     assert_int_equal(ask_owner(f, NOTIFY_RELEASED_LOCK), 0);
     atomic_store(&server.stop, true);
     pthread_join(thread, NULL);

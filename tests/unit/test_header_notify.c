@@ -16,8 +16,8 @@
 #define REAL_ASYNC_COMPLETE                                                                        \
     "07 01 20000000 | 05000000 | 8a37000000000000 405000cc247f0000 0100000000000000 00000000"
 #define REAL_RESIZE                                                                                \
-    "07 01 25000000 | 07000000 | 0000000800000000 | 01 | 8c37000000000000 c00d00c8c77f0000"        \
-    "0100000000000000"
+    "07 01 25000000 | 07000000 | 0000000800000000 | 1a10000000000000 507c01d0397f0000"             \
+    "0100000000000000 | 00"
 #define REAL_SNAP_CREATE                                                                           \
     "07 01 34000000 | 08000000 | 02000000 's1' | 01 01 04000000 00000000"                          \
     "8a37000000000000 405000cc247f0000 0100000000000000 | 0000000000000000"
@@ -115,8 +115,8 @@ static void test_decode_requests(void **state)
     (void)state;
     assert_int_equal(decode(REAL_RESIZE, &notify), 0);
     assert_int_equal(notify.size, 128 << 20);
-    assert_true(notify.allow_shrink);
-    assert_id(&notify.id, 0x378c, 0x7fc7c8000dc0, 1);
+    assert_false(notify.allow_shrink);
+    assert_id(&notify.id, 0x101a, 0x7f39d0017c50, 1);
 
     assert_int_equal(decode(REAL_SNAP_CREATE, &notify), 0);
     assert_string_equal(notify.snapshot, "s1");
@@ -142,8 +142,7 @@ static void test_decode_requests(void **state)
     assert_int_equal(notify.result, 0);
 }
 
-/* What clients of before Octopus send: the id of a resize in front of its last byte, and snapshots
- * without an id. */
+/* What clients of before Octopus send: snapshots without an id. */
 static void test_decode_old_requests(void **state)
 {
     struct header_notify notify;
