@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # all      build/docker-volume-rados, build/docker-volume-rados-server, build/radosvol-blockd,
-#          build/radosvol
+#          build/radosvol-freeze, build/radosvol
 # check    unit tests and fuzz targets (no root, no Ceph); scripts/check runs everything
 # asan     the programs and unit tests with AddressSanitizer and UBSan, under build/asan
 # tsan     the same with ThreadSanitizer, under build/tsan
@@ -45,9 +45,10 @@ LIBS_CLI    := -lsmartcols -ljansson $(LIBS_DRIVER)
 
 # Programs are a main file each; everything else is library.
 BLOCKD_MAIN     := driver/block/blockd.c
+FREEZE_MAIN     := driver/volume/freeze.c
 SERVER_MAIN     := plugin/server/main.c
 CLI_MAIN        := cli/main.c
-DRIVER_SRCS     := $(filter-out $(BLOCKD_MAIN),$(wildcard driver/*/*.c))
+DRIVER_SRCS     := $(filter-out $(BLOCKD_MAIN) $(FREEZE_MAIN),$(wildcard driver/*/*.c))
 COMMON_SRCS     := $(wildcard plugin/*.c)
 SERVER_SRCS     := $(filter-out $(SERVER_MAIN),$(wildcard plugin/server/*.c))
 SUPERVISOR_SRCS := $(wildcard plugin/supervisor/*.c)
@@ -59,7 +60,7 @@ BENCH_SRCS      := $(wildcard tests/bench/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/docker-volume-rados $(BUILD)/docker-volume-rados-server \
-            $(BUILD)/radosvol-blockd $(BUILD)/radosvol
+            $(BUILD)/radosvol-blockd $(BUILD)/radosvol-freeze $(BUILD)/radosvol
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
@@ -95,6 +96,11 @@ $(BUILD)/docker-volume-rados-server: $(call obj,$(SERVER_MAIN)) $(BUILD)/libserv
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_SERVER)
 $(BUILD)/radosvol-blockd: $(call obj,$(BLOCKD_MAIN)) $(BUILD)/libdriver.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_DRIVER)
+
+# Runs while a file system is frozen, and needs hardly anything.
+$(BUILD)/radosvol-freeze: $(call obj,$(FREEZE_MAIN) driver/volume/mountinfo.c \
+                          driver/block/keeper.c $(wildcard driver/base/*.c))
+	$(CC) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/radosvol: $(call obj,$(CLI_MAIN) $(COMMON_SRCS)) $(BUILD)/libcli.a $(BUILD)/libdriver.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLI)
@@ -136,7 +142,8 @@ lint:
 install: all
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILD)/docker-volume-rados $(BUILD)/radosvol
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/docker-volume-rados \
-	    $(BUILD)/docker-volume-rados-server $(BUILD)/radosvol-blockd
+	    $(BUILD)/docker-volume-rados-server $(BUILD)/radosvol-blockd \
+	    $(BUILD)/radosvol-freeze
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/*.8
 	install -D -m 0644 packaging/radosvol.bash-completion \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/radosvol

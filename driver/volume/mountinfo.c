@@ -39,23 +39,30 @@ static bool is_octal(char c)
     return c >= '0' && c <= '7';
 }
 
+/* The byte at *at, with its escape resolved; moves *at behind it. */
+static char take_byte(const char **at, const char *end)
+{
+    const char *from = *at;
+
+    if (*from == '\\' && end - from >= 4 && is_octal(from[1]) && is_octal(from[2]) &&
+        is_octal(from[3])) {
+        *at += 4;
+        return (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+    }
+    *at += 1;
+    return *from;
+}
+
 /* Whether the LEN bytes at ESCAPED, with their escapes resolved, are TARGET. */
 static bool is_target(const char *escaped, size_t len, const char *target)
 {
     const char *end = escaped + len;
 
     while (escaped < end) {
-        unsigned char c = (unsigned char)*escaped;
+        char c = take_byte(&escaped, end);
 
-        if (c == '\\' && end - escaped >= 4 && is_octal(escaped[1]) && is_octal(escaped[2]) &&
-            is_octal(escaped[3])) {
-            c = (unsigned char)((escaped[1] - '0') << 6 | (escaped[2] - '0') << 3 |
-                                (escaped[3] - '0'));
-            escaped += 3;
-        }
-        if (!*target || c != (unsigned char)*target) /* a NUL here is never the target's own end */
+        if (!*target || c != *target) /* a NUL here is never the target's own end */
             return false;
-        escaped++;
         target++;
     }
     return *target == '\0';
@@ -104,4 +111,38 @@ int mountinfo_find(const char *text, const char *target, dev_t *ret_device)
         text = *end ? end + 1 : end;
     }
     return r;
+}
+
+static bool copy_target(const char *escaped, size_t len, char *ret, size_t size)
+{
+    const char *end = escaped + len;
+    size_t used = 0;
+
+    while (escaped < end) {
+        char c = take_byte(&escaped, end);
+
+        if (c == '\0' || used + 1 >= size)
+            return false;
+        ret[used++] = c;
+    }
+    ret[used] = '\0';
+    return used > 0;
+}
+
+int mountinfo_next(const char **at, dev_t device, char *ret_target, size_t size)
+{
+    while (**at) {
+        const char *line = *at;
+        const char *end = strchrnul(line, '\n');
+        size_t device_len, target_len;
+        const char *number = field(line, end, DEVICE_FIELD, &device_len);
+        const char *where = field(line, end, TARGET_FIELD, &target_len);
+        dev_t found;
+
+        *at = *end ? end + 1 : end;
+        if (parse_device(number, device_len, &found) && found == device &&
+            copy_target(where, target_len, ret_target, size))
+            return 0;
+    }
+    return -ENOENT;
 }

@@ -10,3 +10,7 @@
 /* The newest mount whose mount point is TARGET, an absolute path without symbolic links: 0 with the
  * device number of its file system, or -ENOENT. */
 int mountinfo_find(const char *text, const char *target, dev_t *ret_device);
+
+/* The next mount of the file system on DEVICE, from *at on, which is moved behind it. 0 with its
+ * mount point, or -ENOENT. Those whose path does not fit are passed over. */
+int mountinfo_next(const char **at, dev_t device, char *ret_target, size_t size);

@@ -28,6 +28,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     r = mountinfo_find(rest ? rest : "", target, &device);
     assert(r == 0 || r == -ENOENT);
     assert(r < 0 || *target); /* no mount point is empty */
+    if (r == 0) {             /* then that mount is also found by its device */
+        const char *at = rest;
+        char found[256];
+        int seen = 0;
+
+        while (mountinfo_next(&at, device, found, sizeof(found)) == 0)
+            seen |= strcmp(found, target) == 0;
+        assert(seen || strlen(target) >= sizeof(found));
+    }
     free(text);
     return 0;
 }

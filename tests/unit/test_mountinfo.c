@@ -85,11 +85,35 @@ static void test_malformed_lines(void **state)
     assert_found("1 2 4095:1048575 / /a rw\n", "/a", 4095, 1048575);
 }
 
+static void test_next(void **state)
+{
+    const char *at = real;
+    char target[64];
+    char small[8];
+
+    (void)state;
+    assert_int_equal(mountinfo_next(&at, makedev(7, 4), target, sizeof(target)), 0);
+    assert_string_equal(target, "/mnt/with space\tand\\");
+    assert_int_equal(mountinfo_next(&at, makedev(7, 4), target, sizeof(target)), -ENOENT);
+    assert_string_equal(at, "");
+    at = "1 0 7:3 / /a rw - ext4 d rw\n2 0 7:4 / /b rw\n3 0 7:3 / /c rw";
+    assert_int_equal(mountinfo_next(&at, makedev(7, 3), target, sizeof(target)), 0);
+    assert_string_equal(target, "/a");
+    assert_int_equal(mountinfo_next(&at, makedev(7, 3), target, sizeof(target)), 0);
+    assert_string_equal(target, "/c");
+    at = "1 0 7:3 / /longer/than/that rw\n2 0 7:3 / /nul\\000 rw\n3 0 7:3\n4 0 7:3 / /short rw\n";
+    assert_int_equal(mountinfo_next(&at, makedev(7, 3), small, sizeof(small)), 0);
+    assert_string_equal(small, "/short");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_finds),           cmocka_unit_test(test_newest_of_a_stack),
-        cmocka_unit_test(test_escapes),         cmocka_unit_test(test_only_whole_mount_points),
+        cmocka_unit_test(test_finds),
+        cmocka_unit_test(test_next),
+        cmocka_unit_test(test_newest_of_a_stack),
+        cmocka_unit_test(test_escapes),
+        cmocka_unit_test(test_only_whole_mount_points),
         cmocka_unit_test(test_malformed_lines),
     };
 
