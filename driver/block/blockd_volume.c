@@ -2,12 +2,16 @@
 #include "block/blockd_volume.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "block/freezer.h"
 #include "block/fuse_mount.h"
 #include "image/image.h"
 #include "image/io.h"
@@ -30,12 +34,14 @@ struct volume {
     struct image_io *io;
     const struct backend_ops *ops;
     struct backend *backend;
+    struct freezer *freezer;
 };
 
 /* Give back what there is, in the reverse order. */
 static void volume_free(struct volume *volume)
 {
     ownership_release(volume->ownership);
+    freezer_close(volume->freezer);
     image_io_close(volume->io);
     cluster_close(volume->cluster);
     free(volume);
@@ -58,6 +64,57 @@ static void on_resize(void *arg, uint64_t size)
     else
         log_info("volume '%s': the device has %llu bytes now", volume->options->name,
                  (unsigned long long)size);
+}
+
+/* What others ask for is done in the owner's thread, which calls these. */
+
+static int on_freeze(void *arg, int64_t deadline, struct error *err)
+{
+    const struct volume *volume = arg;
+
+    return freezer_freeze(volume->freezer, deadline, err);
+}
+
+static int on_thaw(void *arg)
+{
+    const struct volume *volume = arg;
+
+    return freezer_thaw(volume->freezer);
+}
+
+static void on_request(void *arg, const struct header_notify *request, int result,
+                       const char *words)
+{
+    const struct volume *volume = arg;
+    const char *name = volume->options->name;
+    const char *what = notify_describe(request->op);
+
+    if (result < 0)
+        log_warning("volume '%s': %s%s%s%s for client %llu: %s", name, what,
+                    request->snapshot[0] ? " '" : "", request->snapshot,
+                    request->snapshot[0] ? "'" : "", (unsigned long long)request->id.client_id,
+                    words);
+    else
+        log_info("volume '%s': %s%s%s%s for client %llu", name, what,
+                 request->snapshot[0] ? " '" : "", request->snapshot,
+                 request->snapshot[0] ? "'" : "", (unsigned long long)request->id.client_id);
+}
+
+/* The path of radosvol-freeze, which is installed beside this program. */
+static int freeze_program(char ret[PATH_MAX], struct error *err)
+{
+    static const char name[] = "radosvol-freeze";
+    ssize_t len = readlink("/proc/self/exe", ret, PATH_MAX - sizeof(name) - 1);
+    char *slash;
+
+    if (len <= 0)
+        return error_errno(err, -errno, "cannot find the own program");
+    ret[len] = '\0';
+    slash = strrchr(ret, '/');
+    if (!slash)
+        return error_set(err, -ENOENT, "cannot find '%s'", name);
+    memcpy(slash + 1, name, sizeof(name));
+    return 0;
 }
 
 static int open_image(struct volume *volume, struct error *err)
@@ -94,9 +151,14 @@ static int attach_device(struct volume *volume, struct fd_keeper *keeper, struct
         .logical_block_bytes = volume->options->block_bytes,
         .read_only = volume->options->read_only,
     };
+    const struct ownership_hooks hooks = {
+        .freeze = on_freeze, .thaw = on_thaw, .report = on_request, .arg = volume};
+    char program[PATH_MAX];
     struct error limit;
-    int r;
+    int r = freeze_program(program, err);
 
+    if (r < 0)
+        return r;
     volume->ops = backend_choose(err);
     if (!volume->ops)
         return err->code;
@@ -105,6 +167,12 @@ static int attach_device(struct volume *volume, struct fd_keeper *keeper, struct
     r = volume->ops->attach(volume->io, keeper, &settings, &volume->backend, err);
     if (r < 0)
         return r;
+    r = freezer_open(program, volume_device(volume), keeper, &volume->freezer);
+    if (r < 0) {
+        volume->ops->detach(volume->backend, deadline_in_ms(DETACH_MS), NULL);
+        return error_errno(err, r, "cannot prepare for freezing '%s'", volume->options->name);
+    }
+    ownership_set_hooks(volume->ownership, &hooks);
     ownership_on_resize(volume->ownership, on_resize, volume);
     return 0;
 }

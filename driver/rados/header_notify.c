@@ -190,6 +190,24 @@ void notify_encode_header_update(struct encoder *e)
     notify_encode(e, &notify);
 }
 
+const char *notify_describe(uint32_t op)
+{
+    switch (op) {
+    case NOTIFY_SNAP_CREATE:
+        return "create snapshot";
+    case NOTIFY_SNAP_REMOVE:
+        return "remove snapshot";
+    case NOTIFY_RESIZE:
+        return "resize";
+    case NOTIFY_QUIESCE:
+        return "freeze";
+    case NOTIFY_UNQUIESCE:
+        return "thaw";
+    default:
+        return "other request";
+    }
+}
+
 bool notify_wants_result(uint32_t op)
 {
     switch (op) {

@@ -75,6 +75,9 @@ void notify_encode_client(struct encoder *e, enum notify_op op, uint64_t client_
                           uint64_t handle);
 void notify_encode_header_update(struct encoder *e);
 
+/* "snapshot", "resize" and so on: what an operation is about, for a log. */
+const char *notify_describe(uint32_t op);
+
 /* Does an owner have to answer this operation with a result code? (Everything that asks for work;
  * not the announcements 0, 1, 3, 4, 5, which get an empty acknowledgement.) */
 bool notify_wants_result(uint32_t op);

@@ -37,8 +37,8 @@ int filesystem_mount(const char *device, enum filesystem fs, const char *mount_o
                      int read_only, const char *target, int64_t deadline, struct error *err);
 
 /* Unmount TARGET and remove the directory. 0 also when it was not mounted; -EBUSY when processes
- * use it. Never lazy: when it returns 0 this mount is gone, though other mount namespaces may still
- * hold the file system (the block device then stays busy). */
+ * use it for longer than a few seconds. Never lazy: when it returns 0 this mount is gone, though
+ * other mount namespaces may still hold the file system (the block device then stays busy). */
 int filesystem_unmount(const char *target, struct error *err);
 
 /* The same, but the directory stays: it is not ours. */

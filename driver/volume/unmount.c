@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "volume/filesystem.h"
@@ -16,6 +18,11 @@
 
 #define MOUNTINFO_MAX (64UL << 20) /* bytes; some 100,000 mounts take half of it */
 #define STACKED_MAX   16
+
+/* A snapshot that is being taken holds the mount for a moment (block/freezer.h), and so does who
+ * just looks at it. */
+#define BUSY_MS  3000
+#define PAUSE_MS 20
 
 /* TARGET without symbolic links in its parents, as mountinfo has it. TARGET itself is not looked
  * at: what is mounted there may not answer. */
@@ -51,8 +58,15 @@ int filesystem_mounted(const char *target, dev_t *ret_device)
  * 0 when the kernel says that nothing is mounted there any more. */
 static int unmount_all(const char *target)
 {
-    for (int i = 0; i < STACKED_MAX; i++) {
-        if (umount2(target, UMOUNT_NOFOLLOW) < 0)
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * NS_PER_MS};
+    const int64_t patience = deadline_in_ms(BUSY_MS);
+
+    for (int i = 0; i < STACKED_MAX;) {
+        if (umount2(target, UMOUNT_NOFOLLOW) == 0)
+            i++;
+        else if (errno == EBUSY && deadline_left_ms(patience) > 0)
+            nanosleep(&pause, NULL);
+        else
             return errno == EINVAL || errno == ENOENT ? 0 : -errno;
     }
     return -EBUSY;
