@@ -206,11 +206,12 @@ static void answer_failed(struct blockd *blockd)
         blockd->phase = ENDED;
 }
 
-/* Will attaching fail for ever? The image belongs to another host now, or is gone. Anything else,
- * such as a cluster that is away, is worth another try. */
+/* Will attaching fail for ever? The image belongs to another host now, is gone or half restored.
+ * Anything else, such as a cluster that is away, is worth another try. */
 static bool is_final(int code)
 {
-    return code == -EBUSY || code == -ENOENT || code == -EOPNOTSUPP || code == -EPERM;
+    return code == -EBUSY || code == -ENOENT || code == -EOPNOTSUPP || code == -EPERM ||
+           code == -EUCLEAN;
 }
 
 static void on_attach_end(struct blockd *blockd)

@@ -16,6 +16,7 @@
 #include "image/image.h"
 #include "image/io.h"
 #include "image/ownership.h"
+#include "image/rollback.h"
 #include "rados/cluster.h"
 
 /* The steps of attaching. A cluster that is up answers in milliseconds; a dead holder of the lock
@@ -135,6 +136,8 @@ static int open_image(struct volume *volume, struct error *err)
         return r;
     r = ownership_acquire(volume->cluster, options->image, options->host, options->token,
                           options->watch_timeout_s, deadline, &header, &volume->ownership, err);
+    if (r == 0)
+        r = rollback_check(&header, err);
     if (r < 0)
         return r;
     r = image_io_open(volume->cluster, &header, &volume->io, err);

@@ -100,14 +100,13 @@ static int add_paused(struct owner_server *server, const struct owned_image *ima
                       const char *name, struct error *err)
 {
     uint64_t snap_id;
-    int r = server->io ? image_io_pause(server->io, deadline_in_ms(PAUSE_MS)) : 0;
+    int r = image_io_pause(server->io, deadline_in_ms(PAUSE_MS));
 
     if (r < 0)
         return error_errno(err, r, "the cluster does not end what was written before snapshot '%s'",
                            name);
     r = owned_snapshot_add(image, name, deadline_in_ms(ADD_MS), &snap_id, err);
-    if (server->io)
-        image_io_resume(server->io);
+    image_io_resume(server->io);
     return r;
 }
 
@@ -421,7 +420,7 @@ static int check(const struct owner_server *server, const struct header_notify *
         if (request->snapshot[0] == '\0')
             return -EINVAL;
     }
-    if (request->op == NOTIFY_RESIZE && server->io && request->size < image_io_size(server->io))
+    if (request->op == NOTIFY_RESIZE && request->size < image_io_size(server->io))
         return -EINVAL;
     return 0;
 }

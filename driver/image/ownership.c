@@ -396,7 +396,7 @@ static int refresh(struct ownership *o)
 static bool take_request(struct ownership *o, const struct header_notify *notify,
                          struct watch_event *event, struct encoder *answer)
 {
-    if (notify->op == NOTIFY_REQUEST_LOCK || o->state != OWNERSHIP_OWNED)
+    if (notify->op == NOTIFY_REQUEST_LOCK || !o->io || o->state != OWNERSHIP_OWNED)
         notify_encode_result(answer, -EROFS); /* a mounted volume keeps its owner */
     else if (owner_server_serves(notify->op))
         return owner_server_take(o->server, notify, o->cookie, event, answer);

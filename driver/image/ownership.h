@@ -72,10 +72,10 @@ enum ownership_state ownership_state(const struct ownership *ownership);
 int64_t ownership_confirmed(const struct ownership *ownership);
 
 /* Work that others ask an owner for by notify, as librbd's clients do: SNAP_CREATE, SNAP_REMOVE and
- * RESIZE (larger only). Each is done by a thread of the ownership, one after the other, so that
- * ownership_run waits for none of them; the rest is refused with -EOPNOTSUPP, and REQUEST_LOCK with
- * -EROFS: an owner keeps its image. QUIESCE freezes like a snapshot does, until UNQUIESCE or
- * OWNERSHIP_FREEZE_MAX_MS later.
+ * RESIZE (larger only), once it has its I/O (ownership_attach_io). Each is done by a thread of the
+ * ownership, one after the other, so that ownership_run waits for none of them; the rest is refused
+ * with -EOPNOTSUPP, and REQUEST_LOCK with -EROFS: an owner keeps its image. QUIESCE freezes like a
+ * snapshot does, until UNQUIESCE or OWNERSHIP_FREEZE_MAX_MS later.
  *
  * A snapshot, step by step (nothing is changed when one before "add" fails):
  *

@@ -10,6 +10,7 @@
 #include "image/io.h"
 #include "image/lifecycle.h"
 #include "image/names.h"
+#include "image/owner_work.h"
 #include "image/ownership.h"
 #include "image/takeover.h"
 #include "image/trash.h"
@@ -290,6 +291,8 @@ int image_delete(struct cluster *cluster, const char *id, int64_t deadline, stru
         r = delete_data(cluster, &header, deadline, err);
     if (r == 0)
         r = delete_object_map(cluster, &header, deadline);
+    if (r == 0)
+        owned_release_ids(cluster, &header, deadline);
     if (r == 0)
         r = remove_object(cluster_io(cluster), object, deadline);
     if (r == 0 || r == -ENOENT) /* the header goes last, so without it there is no data either */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "image/rollback.h"
 #include "image/takeover.h"
 
 static int pairs_add(struct rbd_pairs *pairs, const char *key, const char *value)
@@ -137,7 +138,7 @@ int metadata_to_facts(const struct image_header *header, const char *name, struc
     copy_fact(header, META_MODE, facts.mode, sizeof(facts.mode));
     copy_fact(header, META_PROTECT, text, sizeof(text));
     facts.protect = strcmp(text, "true") == 0;
-    if (image_check_writable(header, &why) < 0)
+    if (image_check_writable(header, &why) < 0 || rollback_check(header, &why) < 0)
         snprintf(facts.unwritable, sizeof(facts.unwritable), "%.255s", why.text);
     r = copy_pairs(header, META_LABEL, &facts.labels);
     if (r == 0)
