@@ -24,6 +24,7 @@ struct image_io {
     char prefix[IMAGE_PREFIX_MAX];
     _Atomic uint64_t size;
     atomic_bool fenced;
+    bool is_snapshot; /* what it holds never changes */
 
     /* An ioctx has one snapshot context for all that is submitted on it, read at submission:
      * submitters share the lock, a change of the context takes it alone. */
@@ -71,6 +72,20 @@ int image_io_open(struct cluster *cluster, const struct image_header *header, st
         return r;
     }
     *ret = steal_pointer(&io);
+    return 0;
+}
+
+int image_io_open_snapshot(struct cluster *cluster, const struct image_header *header,
+                           uint64_t snap_id, uint64_t snap_size, struct image_io **ret,
+                           struct error *err)
+{
+    int r = image_io_open(cluster, header, ret, err);
+
+    if (r < 0)
+        return r;
+    rados_ioctx_snap_set_read((*ret)->io, snap_id);
+    (*ret)->is_snapshot = true;
+    atomic_store(&(*ret)->size, snap_size);
     return 0;
 }
 
@@ -342,6 +357,8 @@ static int request_start(struct image_io *io, struct image_request *request)
 
     if (atomic_load(&io->fenced))
         return -ESHUTDOWN;
+    if (io->is_snapshot && request->kind != IMAGE_READ)
+        return request->kind == IMAGE_FLUSH ? 0 : -EROFS;
     if (request->kind == IMAGE_FLUSH)
         return extent_start(io, request, 0, 0);
     if (offset > size || request->length > size - offset)

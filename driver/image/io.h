@@ -24,6 +24,12 @@ struct image_io;
 int image_io_open(struct cluster *cluster, const struct image_header *header, struct image_io **ret,
                   struct error *err);
 
+/* The same for what SNAP_ID, a snapshot of the image, holds: SNAP_SIZE bytes, that never change.
+ * All requests but reads and flushes fail with -EROFS. Nobody needs to own the image for that. */
+int image_io_open_snapshot(struct cluster *cluster, const struct image_header *header,
+                           uint64_t snap_id, uint64_t snap_size, struct image_io **ret,
+                           struct error *err);
+
 /* Wait for all requests to end, then free. Accepts NULL. */
 void image_io_close(struct image_io *io);
 

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "image/clone.h"
 #include "image/image.h"
 #include "image/io.h"
 #include "image/lifecycle.h"
@@ -301,6 +302,40 @@ static void an_owner_keeps_what_was_written_before(void **state)
     assert_filled(f, NULL, 'd');
 }
 
+static void a_snapshot_can_be_read(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot snapshot;
+    struct children children = {0};
+    struct image_io *io;
+    char data[BLOCK];
+    struct error err;
+
+    start_owner(f);
+    fill(f, 'a');
+    assert_ok(create(f, "ours", &snapshot, &err), err);
+    fill(f, 'b');
+    assert_ok(image_resize(f->control, f->header.id, 2 * SIZE, "host-b", soon(), &err), err);
+    assert_ok(image_io_open_snapshot(f->control, &f->header, snapshot.id, snapshot.size, &io, &err),
+              err);
+    assert_int_equal(image_io_size(io), SIZE);
+    for (uint64_t at = 0; at < SIZE; at += 4 * MIB) {
+        assert_int_equal(image_run(io, IMAGE_READ, at, sizeof(data), data), 0);
+        for (size_t i = 0; i < sizeof(data); i++)
+            assert_int_equal(data[i], 'a');
+    }
+    assert_int_equal(image_run(io, IMAGE_READ, SIZE, 512, data), -EINVAL);
+    assert_int_equal(image_run(io, IMAGE_WRITE, 0, sizeof(data), data), -EROFS);
+    assert_int_equal(image_run(io, IMAGE_DISCARD, 0, sizeof(data), NULL), -EROFS);
+    assert_int_equal(image_run(io, IMAGE_WRITE_ZEROES, 0, sizeof(data), NULL), -EROFS);
+    assert_int_equal(image_run(io, IMAGE_FLUSH, 0, 0, NULL), 0);
+    image_io_close(io);
+    assert_filled(f, "ours", 'a');
+    assert_ok(clone_children(f->control, f->header.id, snapshot.id, soon(), &children, &err), err);
+    assert_int_equal(children.count, 0);
+    children_free(&children);
+}
+
 static void a_freeze_that_fails_changes_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -405,6 +440,7 @@ static void a_snapshot_with_a_clone_goes_to_the_trash(void **state)
     struct fixture *f = *state;
     struct snapshot snapshot;
     struct snapshots list = {0};
+    struct children children = {0};
     char clone[128];
     char spec[256];
     bool trashed;
@@ -418,6 +454,11 @@ static void a_snapshot_with_a_clone_goes_to_the_trash(void **state)
     stock(STOCK("clone", "--rbd-default-clone-format", "2", spec, clone));
     assert_ok(snapshot_find(f->control, f->header.id, "base", soon(), &snapshot, &err), err);
     assert_int_equal(snapshot.child_count, 1);
+    assert_ok(clone_children(f->control, f->header.id, snapshot.id, soon(), &children, &err), err);
+    assert_int_equal(children.count, 1);
+    assert_string_equal(children.items[0].pool, "docker");
+    assert_string_equal(children.items[0].name, strchr(clone, '/') + 1);
+    children_free(&children);
     assert_ok(drop(f, "base", &trashed, &err), err);
     assert_true(trashed);
     assert_same(f);
@@ -553,6 +594,7 @@ int main(void)
         LIVE_TEST(without_an_owner),
         LIVE_TEST(bad_names_change_nothing),
         LIVE_TEST(an_owner_keeps_what_was_written_before),
+        LIVE_TEST(a_snapshot_can_be_read),
         LIVE_TEST(a_freeze_that_fails_changes_nothing),
         LIVE_TEST(snapshots_are_one_point_in_time),
         LIVE_TEST(a_snapshot_with_a_clone_goes_to_the_trash),
