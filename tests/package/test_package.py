@@ -35,6 +35,7 @@ def test_contents(unpacked):
         "lib/systemd/system/docker-volume-rados.socket",
         "usr/libexec/docker-volume-rados/docker-volume-rados-server",
         "usr/libexec/docker-volume-rados/radosvol-blockd",
+        "usr/libexec/docker-volume-rados/radosvol-freeze",
         "usr/sbin/docker-volume-rados",
         "usr/sbin/radosvol",
         "usr/share/bash-completion/completions/radosvol",
