@@ -27,11 +27,15 @@
  * What others see changes in one operation on the header, so a crash leaves the old state or the
  * new one, and only the cluster's own bookkeeping may be left for later:
  *
- *   create       after a crash here           remove                      after a crash here
- *   take an id   an unused id (costs          drop from the header, with  gone; its data stays
- * until nothing)                       a note of the id            the note is worked off add (a
- * snapshot)                 release the id              gone, and the note too much drop the note
- * (gone)
+ *   create: step              after a crash here
+ *   take an id                an unused id, which costs nothing
+ *   add it to the header      (a snapshot)
+ *
+ *   remove: step              after a crash here
+ *   drop it from the header,  gone; its data stay until the note is worked off
+ *     and note the id
+ *   release the id            gone, and the note is one too many
+ *   drop the note             (gone)
  *
  * The notes (metadata, SNAPSHOT_RELEASE_KEY) are worked off by whoever creates or removes a
  * snapshot of the image next, or deletes it; releasing an id twice does no harm.
