@@ -85,7 +85,7 @@ static int wait_end(pid_t pid, int64_t deadline, int *ret_status)
 /* Thaw what FD is in. 0: it was frozen; -EINVAL: it was not; or -ETIMEDOUT. */
 static int thaw_by_descriptor(const struct freezer *freezer, int fd)
 {
-    int status;
+    int status = 0;
     pid_t pid;
     int r = start(freezer, "--thaw", fd, 4, &pid);
 

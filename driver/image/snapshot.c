@@ -93,7 +93,7 @@ static int list_some(struct cluster *cluster, const char *object, const uint64_t
     }
     r = op_run(op, cluster_io(cluster), object, deadline);
     for (unsigned i = 0; i < count && r == 0; i++) {
-        struct rbd_snapshot facts;
+        struct rbd_snapshot facts = {0};
         uint8_t protection = RBD_UNPROTECTED;
 
         r = take_facts(op, i, &facts, &protection);
@@ -203,7 +203,7 @@ int snapshot_create(struct cluster *cluster, const char *id, const char *name, c
 int snapshot_remove(struct cluster *cluster, const char *id, const char *name, const char *host,
                     int64_t deadline, bool *ret_trashed, struct error *err)
 {
-    struct snapshot snapshot;
+    struct snapshot snapshot = {0};
     int r = snapshot_find(cluster, id, name, deadline, &snapshot, err);
 
     if (r == 0 && snapshot.protected)
@@ -247,7 +247,7 @@ int snapshot_protect(struct cluster *cluster, const char *id, const char *name, 
                      int64_t deadline, struct error *err)
 {
     cleanup_encoder struct encoder in = {0};
-    struct snapshot snapshot;
+    struct snapshot snapshot = {0};
     int r = snapshot_find(cluster, id, name, deadline, &snapshot, err);
 
     if (r < 0 || snapshot.protected == protect)
@@ -265,7 +265,7 @@ int snapshot_rename(struct cluster *cluster, const char *id, const char *from, c
                     int64_t deadline, struct error *err)
 {
     cleanup_encoder struct encoder in = {0};
-    struct snapshot snapshot;
+    struct snapshot snapshot = {0};
     int r = snapshot_check_name(to, err);
 
     if (r == 0)
