@@ -125,6 +125,13 @@ static int set_watch_timeout(const struct setting *setting, const char *text,
     return 0;
 }
 
+static int set_when_full(const struct setting *setting, const char *text, struct settings *settings)
+{
+    (void)setting;
+    settings->fail_when_full = strcmp(text, "fail") == 0;
+    return settings->fail_when_full || strcmp(text, "wait") == 0 ? 0 : -EINVAL;
+}
+
 static int set_address(const struct setting *setting, const char *text, struct settings *settings)
 {
     union address address;
@@ -172,6 +179,8 @@ static const struct setting table[] = {
     {"--watch-timeout", "WATCH_TIMEOUT", "SECONDS", "15",
      "after how long a lost host counts as dead", "whole seconds from 5 to 120", 0,
      set_watch_timeout},
+    {"--when-full", "WHEN_FULL", "WORD", "wait",
+     "what a write does that needs space while the pool is full", "wait or fail", 0, set_when_full},
     {"--metrics-address", "METRICS_ADDRESS", "ADDRESS", "",
      "TCP address that serves /metrics to everybody who can reach it",
      "an address and port such as 127.0.0.1:9128, [::1]:9128 or :9128", AT(metrics_address),

@@ -26,6 +26,7 @@ struct blockd_options {
     uint32_t block_bytes;
     enum log_level log_level;
     bool read_only;
+    bool fail_when_full;
 };
 
 /* Pure but for getopt's state: call it from one thread. 0, or -EINVAL with err naming the option.

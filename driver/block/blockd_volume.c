@@ -143,6 +143,8 @@ static int open_image(struct volume *volume, struct error *err)
     r = image_io_open(volume->cluster, &header, &volume->io, err);
     if (r < 0)
         return r;
+    if (options->fail_when_full)
+        image_io_fail_when_full(volume->io);
     ownership_attach_io(volume->ownership, volume->io);
     return 0;
 }

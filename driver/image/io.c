@@ -89,6 +89,11 @@ int image_io_open_snapshot(struct cluster *cluster, const struct image_header *h
     return 0;
 }
 
+void image_io_fail_when_full(struct image_io *io)
+{
+    rados_set_pool_full_try(io->io);
+}
+
 void image_io_close(struct image_io *io)
 {
     if (!io)

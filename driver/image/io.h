@@ -30,6 +30,10 @@ int image_io_open_snapshot(struct cluster *cluster, const struct image_header *h
                            uint64_t snap_id, uint64_t snap_size, struct image_io **ret,
                            struct error *err);
 
+/* From now on requests that need space fail with -ENOSPC or -EDQUOT while the pool is full, instead
+ * of waiting until it is not. Before the first request. */
+void image_io_fail_when_full(struct image_io *io);
+
 /* Wait for all requests to end, then free. Accepts NULL. */
 void image_io_close(struct image_io *io);
 

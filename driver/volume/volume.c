@@ -58,8 +58,8 @@ int volume_check_space(struct cluster *cluster, const struct volume_facts *facts
     if (r != -ENOSPC && r != -EDQUOT)
         return 0;
     return error_set(err, r,
-                     "%.256s: writes wait until there is space; add OSDs, raise the quota, or "
-                     "remove something",
+                     "%.256s: writes that need space wait until there is some (or fail, with "
+                     "WHEN_FULL=fail); add OSDs, raise the quota, or remove something",
                      why.text);
 }
 

@@ -89,12 +89,30 @@ static int start_blockd(const struct attach *attach, const struct volume_facts *
     const struct settings *s = attach->settings;
     const char *block = block_bytes == 512 ? "512" : "4096";
     char timeout[16];
-    const char *const args[] = {
-        "--conf",      s->ceph_conf,         "--client",   s->ceph_client, "--pool",
-        s->pool,       "--namespace",        s->namespace, "--image",      facts->id,
-        "--name",      facts->name,          "--host",     s->host,        "--token",
-        token,         "--watch-timeout",    timeout,      "--block-size", block,
-        "--log-level", levels[s->log_level], NULL};
+    const char *const args[] = {"--conf",
+                                s->ceph_conf,
+                                "--client",
+                                s->ceph_client,
+                                "--pool",
+                                s->pool,
+                                "--namespace",
+                                s->namespace,
+                                "--image",
+                                facts->id,
+                                "--name",
+                                facts->name,
+                                "--host",
+                                s->host,
+                                "--token",
+                                token,
+                                "--watch-timeout",
+                                timeout,
+                                "--block-size",
+                                block,
+                                "--log-level",
+                                levels[s->log_level],
+                                s->fail_when_full ? "--fail-when-full" : NULL,
+                                NULL};
 
     snprintf(timeout, sizeof(timeout), "%u", s->watch_timeout_s);
     return supervisor_start(attach->supervisor, facts->id, args, deadline, err);

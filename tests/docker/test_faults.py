@@ -2,6 +2,7 @@
 """What is missing or broken on the host or in the cluster is named, with the next step; and nothing
 half-made stays behind."""
 
+import errno
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import pytest
 
 from lib import http
 from lib.cluster import POOL
+from lib.load import write_synced
 from lib.paths import BUILD
 from lib.plugin import PluginError, mount_id
 from lib.proc import run, wait_until
@@ -163,7 +165,7 @@ def test_a_writer_in_a_full_pool_waits(volumes, plugin, cluster, quota):
     quota(2)
     wait_until(lambda: health() != "ok", "the OSDs to know", 60)
     words = health()
-    assert POOL in words and "quota" in words and "writes wait" in words
+    assert POOL in words and "quota" in words and "wait until" in words
     data = os.urandom(64 << 20)  # more than the objects that are there have room for
 
     def write():
@@ -181,6 +183,25 @@ def test_a_writer_in_a_full_pool_waits(volumes, plugin, cluster, quota):
         writer.result(60)
     assert health() == "ok"
     assert (path / "file").read_bytes() == data
+
+
+def test_a_writer_in_a_full_pool_fails_where_it_is_set_so(volumes, start_plugin, quota):
+    """Nothing is restarted afterwards but what has failed: the volume is mounted again."""
+    name = volumes.create()
+    impatient = start_plugin(when_full="fail")
+    an_id, again = mount_id(), mount_id()
+    path = impatient.mount(name, an_id)
+    data = os.urandom(64 << 20)
+    quota(2)
+    with pytest.raises(OSError) as error, open(path / "file", "wb") as file:
+        file.write(data)
+        os.fsync(file.fileno())
+    assert error.value.errno in (errno.ENOSPC, errno.EIO, errno.EROFS)
+    quota(0)
+    impatient.unmount(name, an_id)
+    path = impatient.mount(name, again)
+    write_synced(path / "file", data)
+    impatient.unmount(name, again)
 
 
 def test_a_volume_in_a_full_pool_can_be_removed(full_pool, plugin):

@@ -31,6 +31,7 @@ static const struct {
     {"--default-size", "DEFAULT_SIZE", "1T"},
     {"--default-fs", "DEFAULT_FS", "xfs"},
     {"--watch-timeout", "WATCH_TIMEOUT", "120"},
+    {"--when-full", "WHEN_FULL", "fail"},
     {"--metrics-address", "METRICS_ADDRESS", "127.0.0.1:9128"},
     {"--log-level", "LOG_LEVEL", "debug"},
     {"--libexec-dir", "RADOS_LIBEXEC_DIR", "/tmp/libexec"},
@@ -58,15 +59,25 @@ static const char *value_of(const struct settings *s, size_t i)
 {
     static char number[16];
     const char *const texts[ALL] = {
-        s->socket, s->run_dir,         s->lib_dir, s->ceph_conf,    s->ceph_client,
-        s->pool,   s->namespace,       s->host,    s->default_size, s->default_fs,
-        NULL,      s->metrics_address, NULL,       s->libexec_dir,
+        s->socket,
+        s->run_dir,
+        s->lib_dir,
+        s->ceph_conf,
+        s->ceph_client,
+        s->pool,
+        s->namespace,
+        s->host,
+        s->default_size,
+        s->default_fs,
+        number,
+        s->fail_when_full ? "fail" : "wait",
+        s->metrics_address,
+        s->log_level == LOG_LEVEL_DEBUG ? "debug" : "another",
+        s->libexec_dir,
     };
 
-    if (texts[i])
-        return texts[i];
     snprintf(number, sizeof(number), "%u", s->watch_timeout_s);
-    return i == 10 ? number : s->log_level == LOG_LEVEL_DEBUG ? "debug" : "another";
+    return texts[i];
 }
 
 static void refuse(const char *flag, const char *value, const char *words)
@@ -99,6 +110,7 @@ static void defaults(void **state)
     assert_string_equal(s.default_size, "10G");
     assert_string_equal(s.default_fs, "ext4");
     assert_int_equal(s.watch_timeout_s, 15);
+    assert_false(s.fail_when_full);
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
     assert_int_equal(s.libexec_dir[0], '/');
 }
