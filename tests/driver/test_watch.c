@@ -127,7 +127,7 @@ static void test_attempts_that_took_too_long_leave_one_watch(void **state)
         assert_int_equal(watch_reopen(watch, deadline_in_ms(300)), -ETIMEDOUT);
     signal_osds(SIGCONT);
     assert_int_equal(watch_reopen(watch, soon()), 0);
-    assert_int_equal(watch_check(watch), 0);
+    assert_true(watch_check(watch) >= 0);
     assert_int_equal(count_watchers(scene->object), 1);
     watch_close(watch, soon());
     assert_int_equal(count_watchers(scene->object), 0);
