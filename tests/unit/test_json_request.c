@@ -86,6 +86,15 @@ static void empty_body(void **state)
     refuse(" \r\n\t", -ENODATA, "without a body");
 }
 
+static void a_nul_is_a_body(void **state)
+{
+    struct json_request request;
+    struct error err;
+
+    (void)state;
+    assert_int_equal(json_request_decode("\0", 1, &request, &err), -EINVAL);
+}
+
 static void malformed(void **state)
 {
     (void)state;
@@ -171,6 +180,7 @@ int main(void)
         cmocka_unit_test(null_options_and_unknown_keys),
         cmocka_unit_test(empty_object),
         cmocka_unit_test(empty_body),
+        cmocka_unit_test(a_nul_is_a_body),
         cmocka_unit_test(malformed),
         cmocka_unit_test(nul_byte_in_body),
         cmocka_unit_test(wrong_types),
