@@ -163,6 +163,8 @@ def test_restarts_are_counted(plugin, volumes, address):
     name = volumes.create()
     path, _ = volumes.mount(name)
     before = scrape(plugin)
+    proc.wait_until(lambda: len(plugin.blockd_pids()) == 1, "the end of other volumes' processes",
+                    60)
     os.kill(plugin.blockd_pids()[0], 9)
     write(path / "file", 1)
     old = plugin.server_pid()
@@ -232,12 +234,20 @@ def test_address_in_use_is_no_reason_not_to_serve_docker(start_plugin):
         assert scrape(plugin).get("info") == 1
 
 
+def open_sockets(pid):
+    """Their inodes."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        if target.startswith("socket:["):
+            yield target.removeprefix("socket:[").rstrip("]")
+
+
 def test_no_address_no_listener(start_plugin):
     plugin = start_plugin()
-    inodes = {entry.split(":[")[1].rstrip("]") for entry in
-              (os.readlink(f"/proc/{plugin.server_pid()}/fd/{fd}")
-               for fd in os.listdir(f"/proc/{plugin.server_pid()}/fd"))
-              if entry.startswith("socket:[")}
+    inodes = set(open_sockets(plugin.server_pid()))
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in open(table).readlines()[1:]:
             fields = line.split()
