@@ -22,7 +22,7 @@ static void decrefp(json_t **json)
 static bool is_blank(const char *body, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
-        if (!memchr(" \t\r\n", body[i], 4)) /* and not strchr: a NUL is not blank */
+        if (body[i] == '\0' || !strchr(" \t\r\n", body[i]))
             return false;
     }
     return true;
