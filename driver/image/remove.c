@@ -34,6 +34,10 @@
 /* How long a watcher of the image has to answer before it counts as present but silent. */
 #define WATCHER_TIMEOUT_MS 2000
 
+/* One that is silent is dead or cut off, and the cluster forgets it after a while. So it is asked
+ * again, as long as this is left for the last question and for what follows. */
+#define FINISH_MS (2 * WATCHER_TIMEOUT_MS)
+
 static int64_t bounded(int64_t deadline)
 {
     return deadline_earlier(deadline, deadline_in_ms(LIFECYCLE_CALL_MAX_S * 1000));
@@ -69,9 +73,10 @@ static void unlock_removal(struct cluster *cluster, const char *object)
     op_call_write(cluster_io(cluster), object, "lock", "unlock", &in, deadline_in_ms(2000));
 }
 
-/* Does any client watch the header, that is, have the image open without holding its lock? */
-static int check_unwatched(struct cluster *cluster, const char *name, const char *object,
-                           int64_t deadline, struct error *err)
+/* Does any client watch the header, that is, have the image open without holding its lock? -EAGAIN
+ * with err when the only ones that do are silent. */
+static int check_unwatched_once(struct cluster *cluster, const char *name, const char *object,
+                                int64_t deadline, struct error *err)
 {
     cleanup_encoder struct encoder payload = {0};
     cleanup_encoder struct encoder bytes = {0};
@@ -90,12 +95,25 @@ static int check_unwatched(struct cluster *cluster, const char *name, const char
     else if (answer.timeout_count > 0)
         peer = &answer.timeouts[0];
     if (peer)
-        r = error_set(err, -EBUSY,
+        r = error_set(err, answer.ack_count > 0 ? -EBUSY : -EAGAIN,
                       "image '%s' is open by client %" PRIu64 "%s: see 'rbd status %s/%s'", name,
-                      peer->client_id, answer.ack_count > 0 ? "" : ", which does not answer",
+                      peer->client_id,
+                      answer.ack_count > 0 ? ""
+                                           : ", which does not answer, try again in half a minute",
                       cluster_pool(cluster), name);
     notify_answer_free(&answer);
     return r;
+}
+
+static int check_unwatched(struct cluster *cluster, const char *name, const char *object,
+                           int64_t deadline, struct error *err)
+{
+    int r;
+
+    do
+        r = check_unwatched_once(cluster, name, object, deadline, err);
+    while (r == -EAGAIN && deadline_left_ms(deadline) > FINISH_MS);
+    return r == -EAGAIN ? -EBUSY : r;
 }
 
 static int remove_from_directory(struct cluster *cluster, const char *name, const char *id,
@@ -156,7 +174,9 @@ static int displace_dead(struct cluster *cluster, const char *name, const char *
     if (takeover_is_predecessor(cluster, &header.lock.holder, cluster_token(cluster)))
         life = HOLDER_DEAD;
     else
-        r = takeover_look(cluster, id, &header.lock, deadline, &life, err);
+        do
+            r = takeover_look(cluster, id, &header.lock, deadline, &life, err);
+        while (r == 0 && life == HOLDER_SILENT && deadline_left_ms(deadline) > FINISH_MS);
     if (r < 0)
         return r;
     if (life == HOLDER_DEAD)

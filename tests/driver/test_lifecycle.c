@@ -2,6 +2,7 @@
 #include "live.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "image/image.h"
 #include "image/io.h"
@@ -9,6 +10,7 @@
 #include "image/names.h"
 #include "image/ownership.h"
 #include "image/trash.h"
+#include "image/watch.h"
 #include "rados/op.h"
 
 /* Images come and go whole: each state that a crash can leave (the table in lifecycle.h) is made
@@ -353,6 +355,41 @@ static void an_image_in_use_is_not_removed(void **state)
     assert_gone(cluster, name, &header);
 }
 
+static void *close_in_a_while(void *watch)
+{
+    sleep(5);
+    watch_close(watch, soon());
+    return NULL;
+}
+
+/* A process that died had the image open without its lock: the cluster still counts it as a
+ * watcher for a while. The removal waits for that to end, instead of failing. */
+static void a_dead_watcher_is_waited_for(void **state)
+{
+    struct cluster *cluster = *state;
+    struct cluster *other = live_connect(CLUSTER_DATA);
+    const char *name = live_name("watched");
+    struct image_header header = prepare(cluster, name);
+    char object[OBJECT_NAME_MAX];
+    struct watch *silent;
+    pthread_t thread;
+    struct error err;
+
+    publish(cluster, name, header.id);
+    name_header(object, header.id);
+    assert_ok(watch_open(other, object, 30, soon(), &silent, &err), err);
+    assert_int_equal(image_unpublish(cluster, name, header.id, MARK, deadline_in_ms(5000), &err),
+                     -EBUSY);
+    assert_non_null(strstr(err.text, "which does not answer"));
+    assert_true(listed(cluster, name));
+    assert_int_equal(pthread_create(&thread, NULL, close_in_a_while, silent), 0);
+    assert_ok(image_unpublish(cluster, name, header.id, MARK, deadline_in_ms(20000), &err), err);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_ok(image_delete(cluster, header.id, soon(), &err), err);
+    assert_gone(cluster, name, &header);
+    cluster_close(other);
+}
+
 static void a_removed_image_cannot_be_owned(void **state)
 {
     struct cluster *cluster = *state;
@@ -477,6 +514,7 @@ int main(void)
         cmocka_unit_test(crash_in_removal_after_the_name_is_finished),
         cmocka_unit_test(an_entry_without_an_image_is_dropped),
         cmocka_unit_test(an_image_in_use_is_not_removed),
+        cmocka_unit_test(a_dead_watcher_is_waited_for),
         cmocka_unit_test(a_removed_image_cannot_be_owned),
         cmocka_unit_test(an_heir_finishes_a_creation),
         cmocka_unit_test(an_heir_removes_again),
