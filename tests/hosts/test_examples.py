@@ -68,3 +68,73 @@ def test_compose(compose, a, b, cluster):
     on_b("down", "--volumes", "--timeout", "5")
     assert cluster.images() == ["db-restored"]
     b.plugin.remove("db-restored")
+
+
+# --- Swarm ---------------------------------------------------------------------------------
+
+STACK = REPO / "examples/stack.yaml"
+# In place of the store: a record of each start that is on the disk before the task counts as started.
+REDIS_SERVER = b"""#!/bin/sh
+while [ "$1" != --dir ]; do shift; done
+date >>"$2/starts" && sync && touch /tmp/started
+trap exit TERM
+while :; do sleep 1; done
+"""
+
+
+class Swarm:
+    """Both hosts, `manager` being the one that lives."""
+
+    def __init__(self, manager, worker):
+        self.manager, self.worker = manager, worker
+        address = manager.network.address(manager.number)
+        manager.docker("swarm", "init", "--advertise-addr", address)
+        token = manager.docker("swarm", "join-token", "-q", "worker").stdout.strip()
+        worker.docker("swarm", "join", "--token", token, f"{address}:2377")
+        for host in (manager, worker):
+            images.load(host.engine, "redis:7",
+                        files=[("bin/redis-server", REDIS_SERVER, 0o755, 0, 0)])
+
+    def tasks(self):
+        """{slot: host} of the tasks that run."""
+        lines = self.manager.docker("service", "ps", "--filter", "desired-state=running", "--format",
+                                    "{{.Name}} {{.Node}} {{.CurrentState}}", "shop_store").stdout
+        rows = [line.split() for line in lines.splitlines()]
+        return {name.rsplit(".", 1)[1]: node for name, node, state, *_ in rows if state == "Running"}
+
+    def wait_for_tasks(self, nodes):
+        proc.wait_until(lambda: sorted(self.tasks().values()) == nodes, f"tasks on {nodes}", 120)
+
+    def starts(self, slot):
+        """What the task's volume says, on the manager."""
+        engine = self.manager.engine
+        container = engine.docker("ps", "-q", "--filter", f"name=shop_store.{slot}.").stdout.strip()
+        proc.wait_until(lambda: engine.exec(container, "ls", "/tmp/started", check=False), "a start")
+        return engine.exec(container, "cat", "/data/starts").splitlines()
+
+    def close(self):
+        self.manager.docker("stack", "rm", "shop")
+        for host in (self.worker, self.manager):
+            if not host.running:
+                host.start()
+            proc.wait_until(lambda: not host.docker("ps", "-q").stdout.split(), "the tasks' end", 60)
+        for host in (self.worker, self.manager):
+            host.docker("swarm", "leave", "--force")
+
+
+@pytest.mark.timeout(300)  # Swarm takes its time to give a node up
+def test_a_swarm_task_moves_with_its_volume(a, b):
+    swarm = Swarm(manager=b, worker=a)
+    try:
+        b.docker("stack", "deploy", "--resolve-image", "never", "-c", STACK, "shop")
+        swarm.wait_for_tasks(["host-a", "host-b"])
+        (lost,) = [slot for slot, node in swarm.tasks().items() if node == "host-a"]
+        (kept,) = set(swarm.tasks()) - {lost}
+        assert b.status(f"store-{lost}")["holder"]["host"] == "host-a"
+        a.kill()
+        swarm.wait_for_tasks(["host-b", "host-b"])
+        assert len(swarm.starts(lost)) == 2
+        assert len(swarm.starts(kept)) == 1
+        assert b.status(f"store-{lost}")["holder"]["host"] == "host-b"
+    finally:
+        swarm.close()
