@@ -356,29 +356,31 @@ int64_t ownership_confirmed(const struct ownership *o)
     return o->confirmed;
 }
 
-static void fence(struct ownership *o)
+static void fence(struct ownership *o, const char *why)
 {
+    log_debug("%s: fenced: %s", o->object, why);
     o->state = OWNERSHIP_FENCED;
     if (o->io)
         image_io_fence(o->io);
 }
 
 /* Read the header again: follow its size and snapshots, and notice a lock that is not ours any
- * more. */
+ * more. A lock with our client's id is ours; its cookie may be another one than we know, after a
+ * change that the cluster made without telling us in time. */
 static int refresh(struct ownership *o)
 {
     cleanup_image_header struct image_header header = {0};
     int r = image_read_header(o->cluster, o->id, deadline_in_ms(SERVE_MS), &header, NULL);
 
     if (r == -ESHUTDOWN)
-        fence(o);
+        fence(o, "blocklisted, says the read of the header");
     if (r < 0)
         return r;
-    if (header.lock.count != 1 || strcmp(header.lock.holder.cookie, o->cookie) != 0 ||
-        header.lock.holder.client_id != cluster_client_id(o->cluster)) {
-        fence(o);
+    if (header.lock.count != 1 || header.lock.holder.client_id != cluster_client_id(o->cluster)) {
+        fence(o, "the lock is not ours any more");
         return -ESHUTDOWN;
     }
+    snprintf(o->cookie, sizeof(o->cookie), "%s", header.lock.holder.cookie);
     if (o->io) {
         r = image_io_refresh(o->io, &header, NULL);
         if (r < 0)
@@ -434,15 +436,17 @@ static void rewatch(struct ownership *o)
     o->state = OWNERSHIP_UNWATCHED;
     r = watch_reopen(o->watch, deadline_in_ms(REWATCH_MS));
     if (r == -ESHUTDOWN)
-        fence(o);
+        fence(o, "blocklisted, says the watch");
     if (r < 0)
         return;
     make_cookie(cookie, watch_handle(o->watch));
     lock_encode_set_cookie(&in, RBD_LOCK_NAME, LOCK_EXCLUSIVE, o->cookie, RBD_LOCK_TAG, cookie);
     r = op_call_write(cluster_io(o->cluster), o->object, "lock", "set_cookie", &in,
                       deadline_in_ms(SERVE_MS));
-    if (r == -ENOENT || r == -EBUSY || r == -EEXIST || r == -ESHUTDOWN)
-        fence(o); /* somebody broke our lock */
+    if (r == -ESHUTDOWN)
+        fence(o, "blocklisted, says the change of the lock");
+    if (r == -ENOENT || r == -EBUSY || r == -EEXIST)
+        refresh(o); /* somebody broke our lock; or it has a cookie that we did not hear of */
     if (r < 0)
         return;
     snprintf(o->cookie, sizeof(o->cookie), "%s", cookie);
@@ -472,7 +476,7 @@ void ownership_run(struct ownership *o)
     if (r >= 0)
         o->confirmed = clock_now() - r * NS_PER_MS;
     if (r == -ESHUTDOWN)
-        fence(o);
+        fence(o, "blocklisted, says the check of the watch");
     else if (r < 0 || o->state == OWNERSHIP_UNWATCHED)
         rewatch(o);
     if (o->state == OWNERSHIP_OWNED)

@@ -222,6 +222,38 @@ static void the_owner_follows_the_header(void **state)
     image_io_close(io);
 }
 
+/* The cluster was slow: it changed the cookie, for a new watch, after we had stopped waiting. */
+static void a_cookie_that_changed_unheard_is_no_fence(void **state)
+{
+    struct fixture *f = *state;
+    struct server server = {.ownership = acquire(f, "")};
+    struct lock_info lock = lock_of(f);
+    struct encoder in = {0};
+    char object[OBJECT_NAME_MAX];
+    char data[512] = {0};
+    struct image_io *io;
+    pthread_t thread;
+    struct error err;
+
+    assert_ok(image_io_open(f->data, &f->header, &io, &err), err);
+    ownership_attach_io(server.ownership, io);
+    pthread_create(&thread, NULL, serve, &server);
+    lock_encode_set_cookie(&in, RBD_LOCK_NAME, LOCK_EXCLUSIVE, lock.holder.cookie, RBD_LOCK_TAG,
+                           "auto 4711");
+    name_header(object, f->header.id);
+    assert_int_equal(op_call_write(cluster_io(f->data), object, "lock", "set_cookie", &in, soon()),
+                     0);
+    encoder_free(&in);
+    assert_int_equal(ask_owner(f, NOTIFY_HEADER_UPDATE), 0);
+    assert_int_equal(image_run(io, IMAGE_WRITE, 0, sizeof(data), data), 0);
+    atomic_store(&server.stop, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(ownership_state(server.ownership), OWNERSHIP_OWNED);
+    ownership_release(server.ownership);
+    assert_int_equal(lock_of(f).count, 0);
+    image_io_close(io);
+}
+
 static void a_broken_lock_is_never_written_again(void **state)
 {
     struct fixture *f = *state;
@@ -459,6 +491,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test_setup_teardown(a_second_owner_is_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(the_owner_answers_as_librbd_expects, setup, teardown),
         cmocka_unit_test_setup_teardown(the_owner_follows_the_header, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cookie_that_changed_unheard_is_no_fence, setup, teardown),
         cmocka_unit_test_setup_teardown(a_broken_lock_is_never_written_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_predecessor_is_fenced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_owner_is_taken_over_when_its_watch_is_gone, setup,
