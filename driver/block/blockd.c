@@ -5,9 +5,9 @@
  *   phase      STATUS     DETACH     ADOPT       leaves by
  *   ATTACHING  waits      waits      served      attached                     -> ATTACHED
  *                                                failed                       -> FAILED
- *   ATTACHED   answered   starts it  served      DETACH or SIGTERM            -> DETACHING
+ *   ATTACHED   answered   starts it  served      DETACH, SIGTERM or SIGQUIT   -> DETACHING
  *   DETACHING  waits      waits      served      in use, or failed            -> ATTACHED
- *                                                done                         -> (exit 0)
+ *                                                done, or SIGQUIT             -> (exit 0)
  *   FAILED     the words  result 0   refused     an answer was given, or 10 s -> (exit 1)
  *
  * STATS is answered while ATTACHED and refused otherwise, at once: who measures does not wait.
@@ -16,8 +16,9 @@
  * supervisor is followed at any time; attaching and detaching, which wait for the cluster or the
  * kernel, are jobs of a thread of their own, which has the volume to itself meanwhile.
  *
- * SIGTERM asks for the end in order: a device that is in use stays, and so does the process. When
- * the supervisor dies, the process goes on and waits for the next one (BLOCKD_ADOPT).
+ * SIGTERM asks for the end in order: a device that is in use stays, and so does the process.
+ * SIGQUIT asks for the end in any case, and the image at least is given back in order. When the
+ * supervisor dies, the process goes on and waits for the next one (BLOCKD_ADOPT).
  *
  * The kernel may have to write to our device in order to free memory, so nothing here may wait for
  * memory that way: PR_SET_IO_FLUSHER, inherited by all threads, keeps our own allocations from
@@ -73,7 +74,8 @@ struct blockd {
     int job_done; /* eventfd, written at its end */
     int job_result;
     struct error job_err;
-    atomic_bool cancelled; /* SIGTERM before the device was attached */
+    atomic_bool cancelled; /* SIGTERM or SIGQUIT before the device was attached */
+    atomic_bool quit;      /* SIGQUIT */
 };
 
 static void *end_job(struct blockd *blockd, int result)
@@ -105,8 +107,11 @@ static void *attach_job(void *arg)
 static void *detach_job(void *arg)
 {
     struct blockd *blockd = arg;
+    int r = volume_detach(blockd->volume, &blockd->job_err);
 
-    return end_job(blockd, volume_detach(blockd->volume, &blockd->job_err));
+    if (r < 0 && atomic_load(&blockd->quit))
+        r = volume_abandon(blockd->volume, &blockd->job_err);
+    return end_job(blockd, r);
 }
 
 static int start_job(struct blockd *blockd, enum phase phase, void *(*job)(void *))
@@ -272,13 +277,15 @@ static void on_signal(struct blockd *blockd)
 
     if (read(blockd->signals, &info, sizeof(info)) != sizeof(info))
         return;
+    if (info.ssi_signo == SIGQUIT)
+        atomic_store(&blockd->quit, true);
     switch (blockd->phase) {
     case ATTACHING:
         atomic_store(&blockd->cancelled, true);
         break;
     case ATTACHED:
-        log_info("volume '%s': signal %u: detaching if it is not in use", blockd->options.name,
-                 info.ssi_signo);
+        log_info("volume '%s': signal %u: detaching%s", blockd->options.name, info.ssi_signo,
+                 info.ssi_signo == SIGQUIT ? " although it may be in use" : " if it is not in use");
         start_detach(blockd);
         break;
     case FAILED:
@@ -392,6 +399,7 @@ static int prepare_process(struct blockd *blockd)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGQUIT);
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
         return -EINVAL;
     blockd->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -426,5 +434,7 @@ int main(int argc, char *argv[])
     blockd_clients_init(&blockd.clients, LISTENER_FD);
     r = serve(&blockd);
     keeper_client_free(blockd.keeper);
+    if (atomic_load(&blockd.quit)) /* the threads of a device that is in use go on until now */
+        _exit(r < 0 ? 1 : 0);
     return r < 0 ? 1 : 0;
 }

@@ -28,6 +28,10 @@
 /* How long a device may take to end. Nobody uses it any more by then. */
 #define DETACH_MS (10 * INT64_C(1000))
 
+/* Who asks for the end in spite of everything (a plugin's container that ends) does not wait long.
+ */
+#define ABANDON_MS 700
+
 struct volume {
     const struct blockd_options *options;
     struct cluster *cluster;
@@ -210,6 +214,19 @@ int volume_detach(struct volume *volume, struct error *err)
     if (r < 0)
         return r;
     volume_free(volume);
+    return 0;
+}
+
+int volume_abandon(struct volume *volume, struct error *err)
+{
+    int r;
+
+    image_io_fence(volume->io);
+    r = image_io_drain(volume->io, deadline_in_ms(ABANDON_MS));
+    if (r < 0)
+        return error_errno(err, r, "volume '%s' has requests that the cluster does not answer",
+                           volume->options->name);
+    ownership_release(steal_pointer(&volume->ownership));
     return 0;
 }
 

@@ -22,6 +22,11 @@ int volume_attach(const struct blockd_options *options, struct fd_keeper *keeper
  * is in use) or another failure: nothing has changed. */
 int volume_detach(struct volume *volume, struct error *err);
 
+/* Give lock and watch back although the device is in use: all I/O to it fails from now on, and what
+ * was under way has ended before. The process must end at once; VOLUME is only good for that. 0, or
+ * -ETIMEDOUT: the cluster does not answer, and whoever mounts next must fence us. */
+int volume_abandon(struct volume *volume, struct error *err);
+
 /* A descriptor that polls readable when volume_run has work. Borrowed. */
 int volume_fd(const struct volume *volume);
 

@@ -189,22 +189,31 @@ int image_io_add_snapshot(struct image_io *io, uint64_t snap_id, struct error *e
     return r < 0 ? error_errno(err, r, "cannot write under the new snapshot") : 0;
 }
 
-int image_io_pause(struct image_io *io, int64_t deadline)
+/* With idle_lock held. */
+static int wait_until_idle(struct image_io *io, int64_t deadline)
 {
     const struct timespec until = deadline_timespec(deadline);
+
+    while (io->in_flight > 0) {
+        if (pthread_cond_timedwait(&io->idle, &io->idle_lock, &until) == ETIMEDOUT)
+            return io->in_flight > 0 ? -ETIMEDOUT : 0;
+    }
+    return 0;
+}
+
+int image_io_pause(struct image_io *io, int64_t deadline)
+{
+    int r;
     WITH_LOCK(&io->idle_lock);
 
     assert(!io->paused);
     io->paused = true;
-    while (io->in_flight > 0) {
-        if (pthread_cond_timedwait(&io->idle, &io->idle_lock, &until) == ETIMEDOUT &&
-            io->in_flight > 0) {
-            io->paused = false;
-            pthread_cond_broadcast(&io->idle);
-            return -ETIMEDOUT;
-        }
+    r = wait_until_idle(io, deadline);
+    if (r < 0) {
+        io->paused = false;
+        pthread_cond_broadcast(&io->idle);
     }
-    return 0;
+    return r;
 }
 
 void image_io_resume(struct image_io *io)
@@ -217,6 +226,13 @@ void image_io_resume(struct image_io *io)
 void image_io_fence(struct image_io *io)
 {
     atomic_store(&io->fenced, true);
+}
+
+int image_io_drain(struct image_io *io, int64_t deadline)
+{
+    WITH_LOCK(&io->idle_lock);
+
+    return wait_until_idle(io, deadline);
 }
 
 bool image_io_is_fenced(const struct image_io *io)

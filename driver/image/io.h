@@ -59,6 +59,8 @@ int image_io_add_snapshot(struct image_io *io, uint64_t snap_id, struct error *e
 /* From now on every request fails with -ESHUTDOWN at once (this client was fenced). A request that
  * the cluster refuses for that reason does this by itself. */
 void image_io_fence(struct image_io *io);
+/* Wait until no request is under way: 0, or -ETIMEDOUT. Of use once new ones are refused. */
+int image_io_drain(struct image_io *io, int64_t deadline);
 bool image_io_is_fenced(const struct image_io *io);
 
 enum image_io_kind {

@@ -436,12 +436,12 @@ unsigned blockds_leave(struct blockds *blockds)
     return staying;
 }
 
-void blockds_stop(struct blockds *blockds)
+void blockds_stop(struct blockds *blockds, int signal_number)
 {
     blockds->stopping = true;
     for (unsigned i = 0; i < blockds->used; i++) {
         if (blockds->rows[i].phase != BLOCKD_FREE)
-            child_kill(&blockds->rows[i].child, SIGTERM);
+            child_kill(&blockds->rows[i].child, signal_number);
     }
 }
 

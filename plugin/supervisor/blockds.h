@@ -99,8 +99,8 @@ void blockds_tick(struct blockds *blockds);
  * be started, kill what has no device yet. Returns how many stay. */
 unsigned blockds_leave(struct blockds *blockds);
 
-/* Ask each to end in order (SIGTERM) and restart none from now on. */
-void blockds_stop(struct blockds *blockds);
+/* Ask each to end, in order (SIGTERM) or in any case (SIGQUIT), and restart none from now on. */
+void blockds_stop(struct blockds *blockds, int signal_number);
 
 /* How many rows are not FREE. */
 unsigned blockds_count(const struct blockds *blockds);

@@ -39,8 +39,8 @@
 #include "plugin/supervisor/systemd.h"
 
 /* dockerd gives a managed plugin 10 s from SIGTERM to SIGKILL. */
-#define SERVER_STOP_MS  8000
-#define BLOCKDS_STOP_MS 1000
+#define SERVER_STOP_MS  7000
+#define BLOCKDS_STOP_MS 1000 /* in order; then the same again in any case */
 
 struct supervisor {
     struct settings settings;
@@ -232,18 +232,26 @@ static void step(struct supervisor *s, int64_t deadline)
     blockds_tick(&s->blockds);
 }
 
+/* Those that are left end with us, the first process of their container. */
+static void stop_blockds(struct supervisor *s, int signal_number)
+{
+    int64_t deadline = deadline_in_ms(BLOCKDS_STOP_MS);
+
+    blockds_stop(&s->blockds, signal_number);
+    while (blockds_count(&s->blockds) > 0 && clock_now() < deadline)
+        step(s, deadline);
+}
+
 /* The server has ended; so will the supervisor. */
 static void finish(struct supervisor *s)
 {
-    int64_t deadline = deadline_in_ms(BLOCKDS_STOP_MS);
     unsigned staying;
 
     if (!s->listener_passed)
         unlink(s->settings.socket);
     if (getpid() == 1) {
-        blockds_stop(&s->blockds);
-        while (blockds_count(&s->blockds) > 0 && clock_now() < deadline)
-            step(s, deadline);
+        stop_blockds(s, SIGTERM);
+        stop_blockds(s, SIGQUIT);
         return;
     }
     staying = blockds_leave(&s->blockds);
