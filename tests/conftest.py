@@ -130,7 +130,7 @@ class Volumes:
 
     def close(self):
         for plugin, name, an_id in self.mounts:
-            if plugin.process.poll() is None:
+            if plugin.runs():
                 plugin.unmount(name, an_id)
         for name in self.plugin.list():
             self.plugin.remove(name)

@@ -104,9 +104,12 @@ class Plugin:
         self.process.wait()
         proc.wait_until(lambda: not any(map(proc.alive, pids)), "the end of killed children")
 
+    def runs(self):
+        return self.process is not None and self.process.poll() is None
+
     def close(self):
         """Make sure that nothing of it is left; for fixtures."""
-        if self.process and self.process.poll() is None:
+        if self.runs():
             self.stop()
 
     def supervisor_pid(self):

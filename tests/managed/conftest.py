@@ -5,12 +5,15 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from lib import proc
-from lib.paths import REPO
+from lib.network import inside
+from lib.paths import PLUGIN_SOCKETS, REPO
+from lib.plugin import Plugin
 
 DRIVER = "rados:latest"
 SETTLE_S = 30
@@ -24,10 +27,10 @@ def build_plugin(*words, **env):
                     env={**os.environ, "LC_ALL": "C.UTF-8", **env}).stdout
 
 
-def affordable_config():
-    """config.json; on a machine that itself may not do all a host may (such as a container), without
+def affordable_config(**changes):
+    """config.json with `changes`; on a machine that itself may not do all a host may (such as a container), without
     the capabilities it has not: runc refuses to give what nobody has."""
-    config = json.loads((REPO / "config.json").read_text())
+    config = {**json.loads((REPO / "config.json").read_text()), **changes}
     status = Path("/proc/self/status").read_text()
     bounding = int(re.search(r"^CapBnd:\s*(\w+)$", status, re.MULTILINE)[1], 16)
     linux = config["linux"]
@@ -36,17 +39,37 @@ def affordable_config():
     return config
 
 
+class ManagedPlugin(Plugin):
+    """For tests that were written for a plugin of their own: the same calls, over the socket that
+    dockerd uses."""
+
+    def __init__(self, managed, base):
+        super().__init__(None, base, driver=DRIVER)
+        an_id = managed.id()
+        self.socket = PLUGIN_SOCKETS / an_id / "rados.sock"
+        self.propagated = managed.dockerd.base / "data/plugins" / an_id / "propagated-mount"
+
+    def runs(self):
+        return True
+
+    def mount(self, name, mount_id, **options):
+        path = super().mount(name, mount_id, **options)
+        return self.propagated / path.relative_to("/var/lib/docker-volume-rados")
+
+
 class Managed:
     """The plugin in `dockerd`; `etc_ceph`: the directory it gets as /etc/ceph."""
 
     def __init__(self, dockerd, etc_ceph):
         self.dockerd, self.etc_ceph = dockerd, etc_ceph
 
-    def create(self, name="rados"):
+    def create(self, name=DRIVER, **changes):
         config = self.dockerd.base / "config.json"
-        config.write_text(json.dumps(affordable_config()))
+        config.write_text(json.dumps(affordable_config(**changes)))
         build_plugin("--config", config, name, DOCKER_HOST=f"unix://{self.dockerd.socket}")
-        return self.docker("plugin", "inspect", "-f", "{{.ID}}", f"{name}:latest").stdout.strip()
+
+    def id(self):
+        return self.docker("plugin", "inspect", "-f", "{{.ID}}", DRIVER).stdout.strip()
 
     def docker(self, *words, **options):
         return self.dockerd.docker(*words, **options)
@@ -110,8 +133,34 @@ def etc_ceph(cluster, base):
 
 
 @pytest.fixture(scope="module")
+def registry(dockerd, base):
+    """Its address, as dockerd sees it: on the loopback device of dockerd's own network."""
+    address = "127.0.0.1:5000"
+    config = base / "registry.yml"
+    config.write_text(f"version: 0.1\nhttp:\n  addr: {address}\n"
+                      f"storage:\n  filesystem:\n    rootdirectory: {base}/registry\n")
+    pid = dockerd.process.pid
+    inside(pid, "ip", "link", "set", "lo", "up")
+    with open(base / "registry.log", "wb") as log:
+        process = subprocess.Popen(["nsenter", f"--net=/proc/{pid}/ns/net", "docker-registry",
+                                    "serve", str(config)], stdout=log, stderr=log)
+    proc.wait_until(lambda: inside(pid, "curl", "-s", f"http://{address}/v2/",
+                                   check=False).returncode == 0, "the registry")
+    yield address
+    proc.end(process, SETTLE_S)
+
+
+@pytest.fixture(scope="module")
 def managed(dockerd, etc_ceph):
     managed = Managed(dockerd, etc_ceph)
     yield managed
     dockerd.remove_everything(DRIVER)
     managed.docker("plugin", "rm", "-f", DRIVER, check=False)
+
+
+@pytest.fixture(scope="module")
+def running(managed):
+    managed.create()
+    managed.configure()
+    managed.enable()
+    return managed

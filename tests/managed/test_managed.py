@@ -80,14 +80,6 @@ def test_every_setting_of_config_is_one_of_the_plugin():
 # --- Its life ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def running(managed):
-    managed.create()
-    managed.configure()
-    managed.enable()
-    return managed
-
-
 def test_container_uses_a_volume(running):
     running.docker("volume", "create", "-d", DRIVER, "-o", "size=1G", VOLUME)
     running.docker("volume", "create", "-d", DRIVER, "-o", "size=1G", "-o", "fs=xfs", "other")
@@ -99,9 +91,8 @@ def test_container_uses_a_volume(running):
 
 
 def test_radosvol_inside(running):
-    plugin_id = running.docker("plugin", "inspect", "-f", "{{.ID}}", DRIVER).stdout.strip()
     root = running.dockerd.base / "exec/runtime-runc/plugins.moby"
-    listed = proc.run("runc", "--root", root, "exec", plugin_id, "radosvol", "ls", "--json").stdout
+    listed = proc.run("runc", "--root", root, "exec", running.id(), "radosvol", "ls", "--json").stdout
     assert [row["name"] for row in json.loads(listed)["volumes"]] == [VOLUME]
 
 
@@ -141,15 +132,18 @@ def test_supervisor_that_dies_is_started_again(running):
 
 
 def test_disable_under_a_container_and_enable_again(running, cluster):
-    """Its I/O fails, as nothing outlives the plugin's container. The dead client's lock is taken over
-    by the next mount, and let go of in order after that."""
+    """Its I/O fails, as nothing outlives the plugin's container; what was written before is there, and
+    no lock is left that the next mount would have to take over."""
+    takeovers = running.dockerd.inspect_volume(VOLUME)["Status"].get("takeovers")
     container = running.dockerd.start_container("-v", f"{VOLUME}:/data", "busybox", "sleep", "600")
     running.docker("plugin", "disable", "-f", DRIVER)
     running.docker("rm", "-f", container)
+    assert attached(cluster) == []
     running.wait_for_nothing()
     proc.wait_until(lambda: not loop_devices(), "the end of the loop device", 30)
     running.enable()
     assert read(running)[0] == "one"
+    assert running.dockerd.inspect_volume(VOLUME)["Status"].get("takeovers") == takeovers
     assert attached(cluster) == []
     assert not loop_devices()
 
@@ -165,14 +159,36 @@ def test_disable_lets_go_in_order(running, cluster):
     assert attached(cluster) == []
 
 
-def test_upgrade(running):
-    """By the way that needs no registry: another plugin of the same name. dockerd knows the volumes
-    still, hence the -f."""
+def test_upgrade_without_a_registry(running):
+    """Another plugin of the same name. dockerd knows the volumes still, hence the -f."""
     running.docker("plugin", "rm", "-f", DRIVER)
     running.create()
     running.configure()
     running.enable()
     assert read(running)[0] == "one"
+
+
+def test_upgrade_from_a_registry(running, registry, cluster):
+    """Settings and volumes stay."""
+    running.docker("plugin", "rm", "-f", DRIVER)
+    for version in ("1", "2"):
+        running.create(f"{registry}/rados:{version}", description=f"version {version}")
+        running.docker("plugin", "push", f"{registry}/rados:{version}")
+        running.docker("plugin", "rm", f"{registry}/rados:{version}")
+    running.docker("plugin", "install", "--alias", DRIVER, "--disable", "--grant-all-permissions",
+                   f"{registry}/rados:1")
+    running.configure()
+    running.enable()
+    write(running, "version-1")
+    running.docker("plugin", "disable", "-f", DRIVER)
+    running.wait_for_nothing()
+    assert attached(cluster) == [] and not loop_devices()
+    running.docker("plugin", "upgrade", "--skip-remote-check", "--grant-all-permissions", DRIVER,
+                   f"{registry}/rados:2")
+    running.enable()
+    shown = running.docker("plugin", "inspect", "-f", "{{.Config.Description}}", DRIVER).stdout
+    assert shown.strip() == "version 2"
+    assert read(running)[-1] == "version-1"
 
 
 def test_removal_leaves_nothing(running, cluster):
