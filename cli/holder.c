@@ -15,18 +15,6 @@ void holder_text(const struct lock_info *lock, struct holder_text *ret)
         snprintf(ret->host, sizeof(ret->host), "%s", lock->holder.address);
 }
 
-const char *holder_life_word(enum holder_life life)
-{
-    static const char *const words[] = {
-        [HOLDER_ALIVE] = "alive",
-        [HOLDER_SILENT] = "silent",
-        [HOLDER_DEAD] = "dead",
-        [HOLDER_FOREIGN] = "foreign",
-    };
-
-    return words[life];
-}
-
 json_t *holder_json(const struct lock_info *lock, enum holder_life life)
 {
     json_t *holder = json_object();

@@ -17,9 +17,6 @@ struct holder_text {
 };
 void holder_text(const struct lock_info *lock, struct holder_text *ret);
 
-/* "alive", "silent", "dead", "foreign" */
-const char *holder_life_word(enum holder_life life);
-
 /* An object with host, since, client, address and state. */
 json_t *holder_json(const struct lock_info *lock, enum holder_life life);
 

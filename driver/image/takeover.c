@@ -37,6 +37,18 @@ static bool among(const struct notify_peer *peers, size_t count, uint64_t client
     return false;
 }
 
+const char *holder_life_word(enum holder_life life)
+{
+    static const char *const words[] = {
+        [HOLDER_ALIVE] = "alive",
+        [HOLDER_SILENT] = "silent",
+        [HOLDER_DEAD] = "dead",
+        [HOLDER_FOREIGN] = "foreign",
+    };
+
+    return words[life];
+}
+
 int takeover_look(struct cluster *cluster, const char *id, const struct lock_info *lock,
                   int64_t deadline, enum holder_life *ret, struct error *err)
 {

@@ -28,6 +28,9 @@ enum holder_life {
     HOLDER_FOREIGN /* not the lock of librbd, krbd or ours: made by hand; nobody can tell */
 };
 
+/* "alive", "silent", "dead", "foreign" */
+const char *holder_life_word(enum holder_life life);
+
 /* Is the holder of LOCK (count > 0) alive? Asks all watchers of image ID with a header update,
  * which every client may ignore. 0, -ETIMEDOUT, or what librados returned. Takes about a second
  * when a watcher is silent. */

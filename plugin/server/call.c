@@ -11,8 +11,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define READERS_MAX  64
-#define CHANGERS_MAX 192
+/* Threads of each kind. */
+static const struct {
+    const char *name;
+    size_t limit;
+} pools[CALLS_POOLS] = {
+    [ENDPOINT_READS] = {"read", 64},
+    [ENDPOINT_CHANGES] = {"change", 192},
+    [ENDPOINT_OPERATES] = {"operate", 32},
+};
 
 #define GRACE_MS 2000 /* a handler ends by its deadline; this is for those that could not */
 #define SCAN_MS  500
@@ -35,8 +42,7 @@ struct call {
 
 struct calls {
     void *service;
-    struct workers *readers;
-    struct workers *changers;
+    struct workers *workers[CALLS_POOLS];
     pthread_t watchdog;
     pthread_mutex_t lock; /* each call's state, users and reply, and all below; a leaf */
     pthread_cond_t changed;
@@ -198,6 +204,22 @@ static void *watchdog_main(void *arg)
     }
 }
 
+static void free_workers(struct calls *calls)
+{
+    for (size_t i = 0; i < CALLS_POOLS; i++)
+        workers_free(calls->workers[i]);
+}
+
+static bool make_workers(struct calls *calls)
+{
+    for (size_t i = 0; i < CALLS_POOLS; i++) {
+        calls->workers[i] = workers_new(pools[i].name, pools[i].limit);
+        if (!calls->workers[i])
+            return false;
+    }
+    return true;
+}
+
 struct calls *calls_new(void *service)
 {
     struct calls *calls = calloc(1, sizeof(*calls));
@@ -206,18 +228,14 @@ struct calls *calls_new(void *service)
     if (!calls)
         return NULL;
     calls->service = service;
-    calls->readers = workers_new("read", READERS_MAX);
-    calls->changers = workers_new("change", CHANGERS_MAX);
     TAILQ_INIT(&calls->running);
     pthread_mutex_init(&calls->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&calls->changed, &attr);
     pthread_condattr_destroy(&attr);
-    if (!calls->readers || !calls->changers ||
-        pthread_create(&calls->watchdog, NULL, watchdog_main, calls) != 0) {
-        workers_free(calls->readers);
-        workers_free(calls->changers);
+    if (!make_workers(calls) || pthread_create(&calls->watchdog, NULL, watchdog_main, calls) != 0) {
+        free_workers(calls);
         free(calls);
         return NULL;
     }
@@ -249,7 +267,7 @@ struct call *calls_start(struct calls *calls, const struct endpoint *endpoint,
     calls->count++;
     pthread_cond_broadcast(&calls->changed);
     pthread_mutex_unlock(&calls->lock);
-    if (workers_run(endpoint->changes ? calls->changers : calls->readers, run, call) < 0) {
+    if (workers_run(calls->workers[endpoint->kind], run, call) < 0) {
         endpoint_fail(endpoint, "no thread can be started to do this; is the host out of memory?",
                       &reply);
         finish(call, &reply);
@@ -278,7 +296,7 @@ void call_end(struct call *call, bool reached)
         LOG_VOLUME(call_volume(call));
         log_warning("%s of volume '%s': the answer did not reach the client; undoing it",
                     call->endpoint->path + 1, call_volume(call));
-        if (workers_run(call->calls->changers, undo_and_put, call) == 0)
+        if (workers_run(call->calls->workers[ENDPOINT_CHANGES], undo_and_put, call) == 0)
             return;
         log_error("%s of volume '%s' could not be undone: out of memory", call->endpoint->path + 1,
                   call_volume(call));
@@ -288,8 +306,8 @@ void call_end(struct call *call, bool reached)
 
 void calls_look(struct calls *calls, struct workers_view ret[CALLS_POOLS])
 {
-    workers_look(calls->readers, &ret[0]);
-    workers_look(calls->changers, &ret[1]);
+    for (size_t i = 0; i < CALLS_POOLS; i++)
+        workers_look(calls->workers[i], &ret[i]);
 }
 
 bool calls_free(struct calls *calls, int64_t deadline)
@@ -309,8 +327,7 @@ bool calls_free(struct calls *calls, int64_t deadline)
     if (!idle)
         return false;
     pthread_join(calls->watchdog, NULL);
-    workers_free(calls->readers);
-    workers_free(calls->changers);
+    free_workers(calls);
     pthread_cond_destroy(&calls->changed);
     pthread_mutex_destroy(&calls->lock);
     free(calls);

@@ -40,8 +40,8 @@ struct reply *call_reply(struct call *call); /* borrowed until call_end */
 /* The client got the reply, or did not. Ends the use of CALL. */
 void call_end(struct call *call, bool reached);
 
-/* What the threads that handle calls are doing: those that only read, and those that change. */
-#define CALLS_POOLS 2
+/* What the threads that handle calls are doing, by enum endpoint_kind. */
+#define CALLS_POOLS ENDPOINT_KINDS
 void calls_look(struct calls *calls, struct workers_view ret[CALLS_POOLS]);
 
 /* Wait for all handlers to end and free; what has not ended by the deadline is left behind

@@ -4,14 +4,17 @@
 #include <errno.h>
 #include <string.h>
 
+#include "image/snapshot.h"
 #include "plugin/server/ledger.h"
 #include "volume/options.h"
 
-const struct endpoint *endpoint_find(const struct endpoint table[], const char *path)
+const struct endpoint *endpoint_find(const struct endpoint *const tables[], const char *path)
 {
-    for (; table->path; table++) {
-        if (strcmp(table->path, path) == 0)
-            return table;
+    for (; *tables; tables++) {
+        for (const struct endpoint *endpoint = *tables; endpoint->path; endpoint++) {
+            if (strcmp(endpoint->path, path) == 0)
+                return endpoint;
+        }
     }
     return NULL;
 }
@@ -34,17 +37,43 @@ static int check_id(const char *id, struct error *err)
     return 0;
 }
 
+static int check_missing(const struct endpoint *endpoint, const struct json_request *request,
+                         struct error *err)
+{
+    const struct {
+        enum endpoint_need need;
+        const char *text;
+        const char *words;
+    } needs[] = {
+        {NEED_NAME, request->name, "\"Name\", the volume's name,"},
+        {NEED_SNAPSHOT, request->snapshot, "\"Snapshot\", the snapshot's name,"},
+        {NEED_TO, request->to, "\"To\", the new volume's name,"},
+        {NEED_SIZE, request->size, "\"Size\", such as \"20G\","},
+        {NEED_HOST, request->host, "\"Host\", the lost host's name,"},
+    };
+
+    for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+        if ((endpoint->needs & needs[i].need) && !needs[i].text)
+            return error_set(err, -EINVAL, "%s is missing", needs[i].words);
+    }
+    return 0;
+}
+
 static int check(const struct endpoint *endpoint, const struct json_request *request,
                  struct error *err)
 {
-    int r = 0;
+    int r = check_missing(endpoint, request, err);
 
-    if ((endpoint->needs & NEED_NAME) && !request->name)
-        return error_set(err, -EINVAL, "\"Name\", the volume's name, is missing");
-    if (endpoint->needs & NEED_NAME)
+    if (r == 0 && request->name)
         r = volume_name_check(request->name, err);
     if (r == 0 && (endpoint->needs & NEED_ID))
         r = check_id(request->id, err);
+    if (r == 0 && request->snapshot)
+        r = snapshot_check_name(request->snapshot, err);
+    if (r == 0 && request->to)
+        r = volume_name_check(request->to, err);
+    for (size_t i = 0; r == 0 && i < request->name_count; i++)
+        r = volume_name_check(request->names[i], err);
     return r;
 }
 

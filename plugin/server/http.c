@@ -31,7 +31,7 @@
 
 struct http {
     struct MHD_Daemon *daemon;
-    const struct endpoint *table;
+    const struct endpoint *const *tables;
     void *service;
     struct calls *calls;
     size_t body_bytes;    /* HTTP thread only */
@@ -90,7 +90,7 @@ static struct exchange *begin(struct http *http, struct MHD_Connection *connecti
         return NULL;
     exchange->http = http;
     exchange->connection = connection;
-    exchange->endpoint = endpoint_find(http->table, url);
+    exchange->endpoint = endpoint_find(http->tables, url);
     exchange->right_method = strcmp(method, method_of(exchange->endpoint)) == 0;
     exchange->takes_body =
         exchange->endpoint && !exchange->endpoint->is_get && exchange->right_method;
@@ -333,7 +333,7 @@ static void http_free(struct http *http)
     free(http);
 }
 
-int http_start(int listen_fd, unsigned connections_max, const struct endpoint table[],
+int http_start(int listen_fd, unsigned connections_max, const struct endpoint *const tables[],
                void *service, struct calls *calls, struct http **ret, struct error *err)
 {
     struct http *http = calloc(1, sizeof(*http));
@@ -349,7 +349,7 @@ int http_start(int listen_fd, unsigned connections_max, const struct endpoint ta
         free(http);
         return r;
     }
-    http->table = table;
+    http->tables = tables;
     http->service = service;
     http->calls = calls;
     pthread_mutex_init(&http->lock, NULL);

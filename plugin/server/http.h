@@ -17,10 +17,10 @@ struct http;
 
 #define HTTP_CONNECTIONS_FREE 0 /* as many as the limit of open files allows */
 
-/* Serve LISTEN_FD, which must be a listening socket; it stays the caller's. TABLE, SERVICE and
+/* Serve LISTEN_FD, which must be a listening socket; it stays the caller's. TABLES, SERVICE and
  * CALLS (made with the same service) must outlive the result. CONNECTIONS_MAX: at the same time. 0
  * or negative errno. */
-int http_start(int listen_fd, unsigned connections_max, const struct endpoint table[],
+int http_start(int listen_fd, unsigned connections_max, const struct endpoint *const tables[],
                void *service, struct calls *calls, struct http **ret, struct error *err);
 
 /* Accept no more, let running requests end up to the deadline, and free. False when some did not:

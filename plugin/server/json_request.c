@@ -89,6 +89,51 @@ static int take_text(const json_t *root, const char *key, char **ret, struct err
     return *ret ? 0 : error_errno(err, -ENOMEM, "cannot keep \"%s\"", key);
 }
 
+static int take_texts(const json_t *root, struct json_request *ret, struct error *err)
+{
+    const struct {
+        const char *key;
+        char **text;
+    } members[] = {
+        {"Name", &ret->name}, {"ID", &ret->id},     {"Snapshot", &ret->snapshot}, {"To", &ret->to},
+        {"Size", &ret->size}, {"Host", &ret->host}, {"Label", &ret->label},
+    };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(members) / sizeof(members[0]); i++)
+        r = take_text(root, members[i].key, members[i].text, err);
+    return r;
+}
+
+static int take_names(const json_t *root, struct json_request *ret, struct error *err)
+{
+    const json_t *names = json_object_get(root, "Names");
+
+    if (!names)
+        return 0;
+    if (!json_is_array(names))
+        return error_set(err, -EINVAL, "\"Names\" must be an array of strings, not %s",
+                         type_words(names));
+    if (json_array_size(names) > JSON_REQUEST_NAMES_MAX)
+        return error_set(err, -EINVAL, "\"Names\" has %zu members; at most %d are allowed",
+                         json_array_size(names), JSON_REQUEST_NAMES_MAX);
+    ret->names = calloc(json_array_size(names) + 1, sizeof(*ret->names));
+    for (size_t i = 0; ret->names && i < json_array_size(names); i++) {
+        const json_t *name = json_array_get(names, i);
+
+        if (!json_is_string(name) || json_string_length(name) > JSON_REQUEST_TEXT_MAX)
+            return error_set(err, -EINVAL, "each of \"Names\" must be a volume's name, not %s",
+                             json_is_string(name) ? "a text as long as this" : type_words(name));
+        ret->names[i] = strdup(json_string_value(name));
+        if (!ret->names[i])
+            break;
+        ret->name_count++;
+    }
+    if (!ret->names || ret->name_count < json_array_size(names))
+        return error_errno(err, -ENOMEM, "cannot keep \"Names\"");
+    return 0;
+}
+
 static int take_option(const char *key, const json_t *json, struct json_option *ret,
                        struct error *err)
 {
@@ -155,9 +200,9 @@ int json_request_decode(const char *body, size_t len, struct json_request *ret, 
     if (!json_is_object(root))
         return error_set(err, -EINVAL, "the request must be a JSON object, not %s",
                          type_words(root));
-    r = take_text(root, "Name", &request.name, err);
+    r = take_texts(root, &request, err);
     if (r == 0)
-        r = take_text(root, "ID", &request.id, err);
+        r = take_names(root, &request, err);
     if (r == 0)
         r = take_options(root, &request, err);
     if (r < 0)
@@ -171,6 +216,14 @@ void json_request_free(struct json_request *request)
 {
     free(request->name);
     free(request->id);
+    free(request->snapshot);
+    free(request->to);
+    free(request->size);
+    free(request->host);
+    free(request->label);
+    for (size_t i = 0; i < request->name_count; i++)
+        free(request->names[i]);
+    free(request->names);
     for (size_t i = 0; i < request->opt_count; i++) {
         free(request->opts[i].key);
         free(request->opts[i].value);

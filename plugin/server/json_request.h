@@ -12,6 +12,7 @@
 #define JSON_REQUEST_TEXT_MAX  4096          /* bytes of a name, an id, an option's value */
 #define JSON_REQUEST_KEY_MAX   256           /* bytes of an option's name */
 #define JSON_REQUEST_OPTS_MAX  256           /* options in one request */
+#define JSON_REQUEST_NAMES_MAX 256           /* volumes in one request */
 
 struct json_option {
     char *key;
@@ -19,8 +20,17 @@ struct json_option {
 };
 
 struct json_request {
-    char *name;               /* "Name"; NULL when absent */
-    char *id;                 /* "ID"; NULL when absent */
+    /* Strings; NULL when absent. */
+    char *name;     /* "Name" */
+    char *id;       /* "ID" */
+    char *snapshot; /* "Snapshot" */
+    char *to;       /* "To" */
+    char *size;     /* "Size" */
+    char *host;     /* "Host" */
+    char *label;    /* "Label" */
+
+    char **names; /* "Names", an array of strings; NULL when absent */
+    size_t name_count;
     struct json_option *opts; /* "Opts", in the order they were sent; null counts as none */
     size_t opt_count;
 };

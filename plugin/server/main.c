@@ -16,6 +16,7 @@
 #include "block/fuse_mount.h"
 #include "plugin/server/http.h"
 #include "plugin/server/metrics_listen.h"
+#include "plugin/server/operator.h"
 #include "plugin/server/supervisor_client.h"
 #include "plugin/server/volume_driver.h"
 #include "plugin/settings.h"
@@ -137,6 +138,8 @@ struct fronts {
 static int start_fronts(struct volume_driver *driver, const struct attach *attach,
                         struct fronts *ret, struct error *err)
 {
+    static const struct endpoint *const endpoints[] = {volume_driver_endpoints,
+                                                       operator_volume_endpoints, NULL};
     const char *address = driver->settings->metrics_address;
     struct error why = {0};
     int r;
@@ -146,8 +149,8 @@ static int start_fronts(struct volume_driver *driver, const struct attach *attac
         return error_errno(err, -ENOMEM, "cannot start the HTTP front");
     r = metrics_start(attach, driver->mounts, ret->calls, &driver->metrics, err);
     if (r == 0)
-        r = http_start(HTTP_LISTEN_FD, HTTP_CONNECTIONS_FREE, volume_driver_endpoints, driver,
-                       ret->calls, &ret->http, err);
+        r = http_start(HTTP_LISTEN_FD, HTTP_CONNECTIONS_FREE, endpoints, driver, ret->calls,
+                       &ret->http, err);
     if (r == 0 && address[0] != '\0' &&
         metrics_listen(address, driver->metrics, &ret->metrics, &why) < 0)
         log_error("%s", why.text);

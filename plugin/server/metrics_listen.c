@@ -43,6 +43,7 @@ static int open_socket(const char *text, int *ret, struct error *err)
 int metrics_listen(const char *address, struct metrics *metrics, struct metrics_listener **ret,
                    struct error *err)
 {
+    static const struct endpoint *const tables[] = {metrics_endpoints, NULL};
     struct metrics_listener *listener = calloc(1, sizeof(*listener));
     struct calls *calls = calls_new(metrics);
     int r;
@@ -51,8 +52,7 @@ int metrics_listen(const char *address, struct metrics *metrics, struct metrics_
         return error_errno(err, -ENOMEM, "cannot serve metrics"); /* the process goes on without */
     r = open_socket(address, &listener->fd, err);
     if (r == 0)
-        r = http_start(listener->fd, CONNECTIONS_MAX, metrics_endpoints, metrics, calls,
-                       &listener->http, err);
+        r = http_start(listener->fd, CONNECTIONS_MAX, tables, metrics, calls, &listener->http, err);
     if (r == 0)
         *ret = listener;
     return r;

@@ -373,7 +373,7 @@ static void print_workers(struct metrics_text *text, const struct metrics_data *
         const char *name;
         const char *help;
     } numbers[NUMBERS] = {
-        [BUSY] = {"workers_busy", "Threads that handle a call of Docker's."},
+        [BUSY] = {"workers_busy", "Threads that handle a call."},
         [QUEUED] = {"workers_queued", "Calls that wait for a thread."},
         [LIMIT] = {"workers_max", "Threads there may be."},
     };

@@ -145,10 +145,16 @@ int mounts_unmount(struct mounts *mounts, const char *volume, const char *id, in
     return 0;
 }
 
-int mounts_hold(struct mounts *mounts, const char *volume, int64_t deadline, struct slot **ret,
-                struct error *err)
+int mounts_hold(struct mounts *mounts, const char *volume, const char *doing, int64_t deadline,
+                struct slot **ret, struct error *err)
 {
-    return slot_take(mounts, volume, deadline, ret, err);
+    int r = slot_take(mounts, volume, deadline, ret, err);
+
+    if (r < 0)
+        return r;
+    WITH_LOCK(&mounts->lock);
+    (*ret)->doing = doing;
+    return 0;
 }
 
 int mounts_check_unused(struct mounts *mounts, struct slot *slot, int64_t deadline,

@@ -46,9 +46,11 @@ int mounts_mount(struct mounts *mounts, const char *volume, const char *id, int6
 int mounts_unmount(struct mounts *mounts, const char *volume, const char *id, int64_t deadline,
                    struct error *err);
 
-/* Keep others from working on the volume, until mounts_let_go. -ETIMEDOUT with err. */
-int mounts_hold(struct mounts *mounts, const char *volume, int64_t deadline, struct slot **ret,
-                struct error *err);
+/* Keep others from working on the volume, until mounts_let_go. DOING is what for, in words for
+ * those who wait too long: a constant, or NULL. -ETIMEDOUT, or -EBUSY when it is known with what,
+ * with err. */
+int mounts_hold(struct mounts *mounts, const char *volume, const char *doing, int64_t deadline,
+                struct slot **ret, struct error *err);
 /* Of a held volume: give back whatever is left over from a dockerd's former life, then 0; or -EBUSY
  * with err when it is in use on this host. */
 int mounts_check_unused(struct mounts *mounts, struct slot *slot, int64_t deadline,

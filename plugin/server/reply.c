@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plugin/server/reply.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
+#include "volume/options.h"
 
 void reply_free(struct reply *reply)
 {
@@ -36,6 +40,21 @@ void reply_err(struct reply *reply, const char *words)
         json = NULL;
     }
     reply_json(reply, json);
+}
+
+void reply_fail(struct reply *reply, const char *call, const char *volume, struct error *err)
+{
+    char quoted[VOLUME_NAME_MAX + 2];
+    size_t len;
+
+    snprintf(quoted, sizeof(quoted), "'%s'", volume);
+    if (volume[0] != '\0' && !strstr(err->text, quoted))
+        error_wrap(err, "volume %s", quoted);
+    len = strlen(err->text);
+    if (err->code == -ETIMEDOUT && !strstr(err->text, "ceph -s"))
+        snprintf(err->text + len, sizeof(err->text) - len, "; see \"ceph -s\"");
+    log_error("%s: %s", call, err->text);
+    reply_err(reply, err->text);
 }
 
 void reply_drop(struct reply *reply)

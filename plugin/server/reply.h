@@ -4,6 +4,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "base/error.h"
+
 /* What a handler answers. An empty one, as left by running out of memory, is sent as an error. */
 
 #define REPLY_DOCKER_JSON "application/vnd.docker.plugins.v1.2+json"
@@ -30,6 +32,9 @@ void reply_json(struct reply *reply, json_t *json);
 
 /* Answer {"Err": WORDS}; "" is success. */
 void reply_err(struct reply *reply, const char *words);
+
+/* Answer with the words of ERR and log them, once, naming CALL and, unless it is "", VOLUME. */
+void reply_fail(struct reply *reply, const char *call, const char *volume, struct error *err);
 
 /* Close the connection without an answer. */
 void reply_drop(struct reply *reply);

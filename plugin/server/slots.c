@@ -77,7 +77,12 @@ int slot_take(struct mounts *mounts, const char *volume, int64_t deadline, struc
     slot->users++;
     while (slot->busy) {
         if (pthread_cond_timedwait(&slot->free, &mounts->lock, &until) == ETIMEDOUT && slot->busy) {
+            const char *doing = slot->doing;
+
             slot_put(slot);
+            if (doing)
+                return error_set(err, -EBUSY, "volume '%s' is busy: %s; try again later", volume,
+                                 doing);
             return error_set(err, -ETIMEDOUT,
                              "volume '%s' is busy with another call; try again (does it wait for "
                              "the cluster? see \"ceph -s\")",
@@ -94,6 +99,7 @@ void slot_give(struct mounts *mounts, struct slot *slot)
     WITH_LOCK(&mounts->lock);
 
     slot->busy = false;
+    slot->doing = NULL;
     pthread_cond_signal(&slot->free);
     slot_put(slot);
 }

@@ -18,6 +18,7 @@ struct slot {
     struct ledger_entry entry;
     enum slot_state state;
     bool busy;
+    const char *doing;   /* with what: a constant; NULL: mounting and the like */
     bool retrying;       /* a thread is going to take it down; keeps the slot */
     unsigned users;      /* calls that own it or wait for it */
     pthread_cond_t free; /* not busy any more */

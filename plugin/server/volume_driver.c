@@ -14,22 +14,6 @@
 
 #define UNDO_MS 20000
 
-/* Answer with the words of ERR and log them, once, naming call and volume. */
-static void fail(struct reply *reply, const char *call, const char *volume, struct error *err)
-{
-    char quoted[VOLUME_NAME_MAX + 2];
-    size_t len;
-
-    snprintf(quoted, sizeof(quoted), "'%s'", volume);
-    if (!strstr(err->text, quoted))
-        error_wrap(err, "volume %s", quoted);
-    len = strlen(err->text);
-    if (err->code == -ETIMEDOUT && !strstr(err->text, "ceph -s"))
-        snprintf(err->text + len, sizeof(err->text) - len, "; see \"ceph -s\"");
-    log_error("%s: %s", call, err->text);
-    reply_err(reply, err->text);
-}
-
 static bool activate(void *service, const struct json_request *request, struct reply *reply)
 {
     struct volume_driver *driver = service;
@@ -87,13 +71,13 @@ static void create(void *service, const struct json_request *request, int64_t de
     int r = read_options(driver, request, &options, &err);
 
     if (r == 0)
-        r = mounts_hold(driver->mounts, request->name, deadline, &slot, &err);
+        r = mounts_hold(driver->mounts, request->name, NULL, deadline, &slot, &err);
     if (r == 0) {
         r = create_held(driver, request->name, &options, deadline, &err);
         mounts_let_go(driver->mounts, slot);
     }
     if (r < 0) {
-        fail(reply, "Create", request->name, &err);
+        reply_fail(reply, "Create", request->name, &err);
         return;
     }
     log_info("volume '%s' is created", request->name);
@@ -129,14 +113,14 @@ static void remove_volume(void *service, const struct json_request *request, int
     struct volume_driver *driver = service;
     struct slot *slot;
     struct error err = {0};
-    int r = mounts_hold(driver->mounts, request->name, deadline, &slot, &err);
+    int r = mounts_hold(driver->mounts, request->name, NULL, deadline, &slot, &err);
 
     if (r == 0) {
         r = remove_held(driver, slot, request->name, deadline, &err);
         mounts_let_go(driver->mounts, slot);
     }
     if (r < 0) {
-        fail(reply, "Remove", request->name, &err);
+        reply_fail(reply, "Remove", request->name, &err);
         return;
     }
     log_info("volume '%s' is removed", request->name);
@@ -169,12 +153,12 @@ static void mount_volume(void *service, const struct json_request *request, int6
 
     if (!undo) {
         error_errno(&err, -ENOMEM, "cannot mount volume '%s'", request->name);
-        fail(reply, "Mount", request->name, &err);
+        reply_fail(reply, "Mount", request->name, &err);
         return;
     }
     if (mounts_mount(driver->mounts, request->name, request->id, deadline, target, &err) < 0) {
         free(undo);
-        fail(reply, "Mount", request->name, &err);
+        reply_fail(reply, "Mount", request->name, &err);
         return;
     }
     *undo = (struct mount_undo){.driver = driver};
@@ -192,7 +176,7 @@ static void unmount_volume(void *service, const struct json_request *request, in
     struct error err = {0};
 
     if (mounts_unmount(driver->mounts, request->name, request->id, deadline, &err) < 0)
-        fail(reply, "Unmount", request->name, &err);
+        reply_fail(reply, "Unmount", request->name, &err);
     else
         reply_err(reply, "");
 }
@@ -213,25 +197,25 @@ const struct endpoint volume_driver_endpoints[] = {
     {.path = "/VolumeDriver.Create",
      .needs = NEED_NAME,
      .handle = create,
-     .changes = true,
+     .kind = ENDPOINT_CHANGES,
      .limit_ms = 25000,
      .late = "it goes on in the background and may still succeed"},
     {.path = "/VolumeDriver.Remove",
      .needs = NEED_NAME,
      .handle = remove_volume,
-     .changes = true,
+     .kind = ENDPOINT_CHANGES,
      .limit_ms = 20000,
      .late = "it goes on in the background and may still succeed"},
     {.path = "/VolumeDriver.Mount",
      .needs = NEED_NAME | NEED_ID,
      .handle = mount_volume,
-     .changes = true,
+     .kind = ENDPOINT_CHANGES,
      .limit_ms = 25000,
      .late = "the mount will be undone when it ends"},
     {.path = "/VolumeDriver.Unmount",
      .needs = NEED_NAME | NEED_ID,
      .handle = unmount_volume,
-     .changes = true,
+     .kind = ENDPOINT_CHANGES,
      .limit_ms = 20000,
      .late = "it goes on in the background until its data is written"},
     {.path = "/VolumeDriver.Path", .needs = NEED_NAME, .quick = volume_driver_path},

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <jansson.h>
+
 #include "plugin/server/cache.h"
 #include "plugin/server/cluster_link.h"
 #include "plugin/server/endpoint.h"
@@ -24,7 +26,7 @@ struct volume_driver {
     enum filesystem default_fs;
 };
 
-/* For http_start, with a struct volume_driver as the service. */
+/* For http_start, with a struct volume_driver as the service, as those of operator.h. */
 extern const struct endpoint volume_driver_endpoints[];
 
 /* volume_driver_read.c: the calls that change nothing. */
@@ -38,4 +40,8 @@ void volume_driver_list(void *service, const struct json_request *request, int64
                         struct reply *reply);
 /* Fill the cache with what the cluster knows of a new volume; at least its name. */
 void volume_driver_learn(struct volume_driver *driver, struct cluster *cluster, const char *name);
+/* The reply to Get, with what this host knows: takes STATUS over. CLUSTER: "reachable", or why not.
+ * NULL when out of memory. */
+json_t *volume_driver_show(struct volume_driver *driver, const char *name, int64_t created,
+                           json_t *status, const char *cluster);
 bool volume_driver_path(void *service, const struct json_request *request, struct reply *reply);

@@ -38,8 +38,8 @@ static void view_freep(struct mounts_view *view)
 }
 #define cleanup_view __attribute__((cleanup(view_freep)))
 
-static void answer_get(struct volume_driver *driver, const char *name, int64_t created,
-                       json_t *status, const char *cluster, struct reply *reply)
+json_t *volume_driver_show(struct volume_driver *driver, const char *name, int64_t created,
+                           json_t *status, const char *cluster)
 {
     cleanup_view struct mounts_view view;
     struct blockd_reply blockd;
@@ -59,7 +59,13 @@ static void answer_get(struct volume_driver *driver, const char *name, int64_t c
         json_decref(status);
         status = NULL;
     }
-    reply_json(reply, status_volume_reply(name, view.target, created, status));
+    return status_volume_reply(name, view.target, created, status);
+}
+
+static void answer_get(struct volume_driver *driver, const char *name, int64_t created,
+                       json_t *status, const char *cluster, struct reply *reply)
+{
+    reply_json(reply, volume_driver_show(driver, name, created, status, cluster));
 }
 
 /* What was last known, or no answer. */

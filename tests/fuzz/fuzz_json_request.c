@@ -3,7 +3,8 @@
 #include "tests/fuzz/fuzz.h"
 
 #define SAMPLE                                                                                     \
-    "{\"Name\":\"db\",\"ID\":\"0a1b\",\"Opts\":{\"size\":\"10G\",\"fs\":\"xfs\"},\"x\":[1,null]}"
+    "{\"Name\":\"db\",\"ID\":\"0a1b\",\"Opts\":{\"size\":\"10G\",\"fs\":\"xfs\"},\"x\":[1,null],"  \
+    "\"Snapshot\":\"monday\",\"Names\":[\"a\",\"b\"]}"
 
 /* Whatever comes in: a result within the limits, or words and an empty result. */
 static void decode(const char *body, size_t len)
@@ -19,6 +20,10 @@ static void decode(const char *body, size_t len)
     }
     CHECK(!request.name || strlen(request.name) <= JSON_REQUEST_TEXT_MAX);
     CHECK(!request.id || strlen(request.id) <= JSON_REQUEST_TEXT_MAX);
+    CHECK(!request.snapshot || strlen(request.snapshot) <= JSON_REQUEST_TEXT_MAX);
+    CHECK(request.name_count <= JSON_REQUEST_NAMES_MAX);
+    for (size_t i = 0; i < request.name_count; i++)
+        CHECK(strlen(request.names[i]) <= JSON_REQUEST_TEXT_MAX);
     CHECK(request.opt_count <= JSON_REQUEST_OPTS_MAX);
     for (size_t i = 0; i < request.opt_count; i++) {
         CHECK(strlen(request.opts[i].key) <= JSON_REQUEST_KEY_MAX);

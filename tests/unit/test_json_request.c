@@ -22,6 +22,9 @@ static void refuse(const char *body, int code, const char *words)
         fail_msg("'%s' does not say '%s'", err.text, words);
     assert_null(request.name);
     assert_null(request.id);
+    assert_null(request.snapshot);
+    assert_null(request.names);
+    assert_int_equal(request.name_count, 0);
     assert_null(request.opts);
     assert_int_equal(request.opt_count, 0);
 }
@@ -58,6 +61,47 @@ static void mount_with_id(void **state)
     assert_string_equal(request.name, "db");
     assert_string_equal(request.id, "0123");
     assert_int_equal(request.opt_count, 0);
+}
+
+static void an_operators_members(void **state)
+{
+    cleanup_json_request struct json_request request;
+
+    (void)state;
+    decode("{\"Name\":\"db\",\"Snapshot\":\"monday\",\"To\":\"db2\",\"Size\":\"20G\",\"Host\":"
+           "\"host-b\","
+           "\"Label\":\"app=web\",\"Names\":[\"a\",\"b\"]}",
+           &request);
+    assert_string_equal(request.snapshot, "monday");
+    assert_string_equal(request.to, "db2");
+    assert_string_equal(request.size, "20G");
+    assert_string_equal(request.host, "host-b");
+    assert_string_equal(request.label, "app=web");
+    assert_int_equal(request.name_count, 2);
+    assert_string_equal(request.names[0], "a");
+    assert_string_equal(request.names[1], "b");
+}
+
+static void an_operators_members_of_the_wrong_type(void **state)
+{
+    (void)state;
+    refuse("{\"Snapshot\":7}", -EINVAL, "\"Snapshot\" must be a string, not a number");
+    refuse("{\"Size\":10}", -EINVAL, "\"Size\" must be a string, not a number");
+    refuse("{\"Names\":\"a\"}", -EINVAL, "\"Names\" must be an array of strings, not a string");
+    refuse("{\"Names\":null}", -EINVAL, "\"Names\" must be an array of strings, not null");
+    refuse("{\"Names\":[\"a\",7]}", -EINVAL, "each of \"Names\"");
+    refuse("{\"Names\":[\"a\",[\"b\"]]}", -EINVAL, "not an array");
+}
+
+static void too_many_names(void **state)
+{
+    char body[8192] = "{\"Names\":[\"a\"";
+
+    (void)state;
+    for (int i = 0; i < JSON_REQUEST_NAMES_MAX; i++)
+        strcat(body, ",\"a\"");
+    strcat(body, "]}");
+    refuse(body, -EINVAL, "257 members; at most 256");
 }
 
 static void null_options_and_unknown_keys(void **state)
@@ -177,6 +221,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(create_with_options),
         cmocka_unit_test(mount_with_id),
+        cmocka_unit_test(an_operators_members),
+        cmocka_unit_test(an_operators_members_of_the_wrong_type),
+        cmocka_unit_test(too_many_names),
         cmocka_unit_test(null_options_and_unknown_keys),
         cmocka_unit_test(empty_object),
         cmocka_unit_test(empty_body),

@@ -168,6 +168,7 @@ static struct metrics_data sample(void)
     data.volumes = 2;
     data.workers[0].name = "read";
     data.workers[1].name = "change";
+    data.workers[2].name = "operate";
     data.host.processes[0].name = "server";
     data.host.processes[1].name = "supervisor";
     return data;

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plugin/server/operator.h"
+
+#include "base/cleanup.h"
+#include "image/ownership.h"
+#include "image/takeover.h"
+#include "plugin/server/status.h"
+#include "volume/survey.h"
+#include "volume/volume.h"
+
+/* Volume.Inspect, Volume.Holders */
+
+static void add_life(const struct operation *operation, const struct volume_facts *facts,
+                     json_t *status)
+{
+    json_t *holder = json_object_get(status, "holder");
+    enum holder_life life;
+
+    if (holder && takeover_look(operation->cluster, facts->id, &facts->lock, operation->deadline,
+                                &life, NULL) == 0)
+        operator_add_text(holder, "state", holder_life_word(life));
+}
+
+static int inspect(struct operation *operation, struct error *err)
+{
+    cleanup_volume_facts struct volume_facts facts = {0};
+    struct error full = {0};
+    json_t *status;
+    json_t *answer;
+    int r = operator_read_volume(operation, &facts, err);
+
+    if (r < 0)
+        return r;
+    status = status_of_facts(&facts);
+    if (status) {
+        add_life(operation, &facts, status);
+        volume_check_space(operation->cluster, &facts, operation->deadline, &full);
+        if (full.code < 0 && facts.unwritable[0] == '\0')
+            operator_add_text(status, "health", full.text);
+    }
+    answer = volume_driver_show(operation->driver, facts.name, facts.created.tv_sec, status,
+                                "reachable");
+    if (!answer)
+        return error_errno(err, -ENOMEM, "cannot answer");
+    json_object_update(operation->reply, answer);
+    json_decref(answer);
+    return 0;
+}
+
+static json_t *holder_of(const struct volume_report *report)
+{
+    const struct lock_holder *holder = &report->facts.lock.holder;
+    json_t *json = json_object();
+    char host[256];
+    char since[64];
+
+    ownership_parse_description(holder->description, host, sizeof(host), since, sizeof(since));
+    operator_add_text(json, "Name", report->name);
+    operator_add_text(json, "Host", host[0] != '\0' ? host : holder->address);
+    operator_add_text(json, "Since", since);
+    operator_add(json, "Client", json_integer((json_int_t)holder->client_id));
+    operator_add_text(json, "Address", holder->address);
+    if (report->err.code == 0)
+        operator_add_text(json, "State", holder_life_word(report->life));
+    return json;
+}
+
+/* Volumes that cannot be read are named, and do not hide the others. */
+static json_t *failure_of(const struct volume_report *report)
+{
+    json_t *json = json_object();
+
+    operator_add_text(json, "Name", report->name);
+    operator_add_text(json, "Err", report->err.text);
+    return json;
+}
+
+static int holders(struct operation *operation, struct error *err)
+{
+    cleanup_volume_survey struct volume_survey survey = {0};
+    const struct json_request *request = operation->request;
+    const char *name = request->name;
+    const struct volume_survey_request wanted = {
+        .names = request->names ? (const char *const *)request->names
+                 : name         ? &name
+                                : NULL,
+        .count = request->names ? request->name_count : 1,
+        .look = true,
+    };
+    json_t *held = json_array();
+    json_t *failed = json_array();
+    int r = volume_survey(operation->cluster, &wanted, operation->deadline, &survey, err);
+
+    for (size_t i = 0; i < survey.count; i++) {
+        const struct volume_report *report = &survey.items[i];
+
+        if (report->facts.lock.count > 0)
+            json_array_append_new(held, holder_of(report));
+        if (report->err.code < 0)
+            json_array_append_new(failed, failure_of(report));
+    }
+    operator_add(operation->reply, "Holders", held);
+    operator_add(operation->reply, "Failures", failed);
+    return r;
+}
+
+static void handle_inspect(void *service, const struct json_request *request, int64_t deadline,
+                           struct reply *reply)
+{
+    static const struct operator_call call = {.name = "Volume.Inspect", .work = inspect};
+
+    operator_run(&call, service, request, deadline, reply);
+}
+
+static void handle_holders(void *service, const struct json_request *request, int64_t deadline,
+                           struct reply *reply)
+{
+    static const struct operator_call call = {.name = "Volume.Holders", .work = holders};
+
+    operator_run(&call, service, request, deadline, reply);
+}
+
+const struct endpoint operator_volume_endpoints[] = {
+    {.path = "/Volume.Inspect",
+     .needs = NEED_NAME,
+     .handle = handle_inspect,
+     .kind = ENDPOINT_OPERATES,
+     .limit_ms = 20000,
+     .late = "nothing has changed"},
+    {.path = "/Volume.Holders",
+     .handle = handle_holders,
+     .kind = ENDPOINT_OPERATES,
+     .limit_ms = 60000,
+     .late = "nothing has changed"},
+    {0},
+};
