@@ -9,8 +9,129 @@
 
 #include "base/cleanup.h"
 #include "image/names.h"
+#include "image/owner_call.h"
+#include "image/owner_work.h"
 #include "rados/cls_rbd.h"
 #include "rados/op.h"
+
+static struct rbd_child child_of(struct cluster *cluster, const char *id)
+{
+    struct rbd_child child = {.pool_id = cluster_pool_id(cluster)};
+
+    snprintf(child.namespace, sizeof(child.namespace), "%s", cluster_namespace(cluster));
+    snprintf(child.image_id, sizeof(child.image_id), "%s", id);
+    return child;
+}
+
+static int name_parent(struct cluster *cluster, const char *id, const struct rbd_parent *parent,
+                       uint64_t overlap, int64_t deadline)
+{
+    cleanup_op struct op *op = op_write();
+    cleanup_encoder struct encoder attach = {0};
+    cleanup_encoder struct encoder features = {0};
+    char object[OBJECT_NAME_MAX];
+    int r;
+
+    if (!op)
+        return -ENOMEM;
+    rbd_encode_parent_attach(&attach, parent, overlap);
+    rbd_encode_op_features_set(&features, RBD_OPERATION_CLONE_CHILD, RBD_OPERATION_CLONE_CHILD);
+    op_assert_exists(op);
+    op_exec(op, "rbd", "parent_attach", &attach);
+    op_exec(op, "rbd", "op_features_set", &features);
+    name_header(object, id);
+    r = op_run(op, cluster_io(cluster), object, deadline);
+    return r == -EEXIST ? 0 : r;
+}
+
+/* Call METHOD, child_attach or child_detach, on the parent's header. */
+static int tell_parent(struct cluster *parent_cluster, const struct rbd_parent *parent,
+                       const struct rbd_child *child, const char *method, int64_t deadline)
+{
+    cleanup_op struct op *op = op_write();
+    cleanup_encoder struct encoder in = {0};
+    char object[OBJECT_NAME_MAX];
+
+    if (!op)
+        return -ENOMEM;
+    rbd_encode_child(&in, parent->snap_id, child);
+    op_assert_exists(op);
+    op_exec(op, "rbd", method, &in);
+    name_header(object, parent->image_id);
+    return op_run(op, cluster_io(parent_cluster), object, deadline);
+}
+
+int clone_attach(struct cluster *cluster, const char *id, const struct rbd_parent *parent,
+                 uint64_t overlap, int64_t deadline, struct error *err)
+{
+    const struct rbd_child child = child_of(cluster, id);
+    cleanup_cluster struct cluster *view = NULL;
+    int r = cluster_open_view(cluster, parent->pool_id, parent->namespace, &view, err);
+
+    if (r < 0)
+        return r;
+    r = name_parent(cluster, id, parent, overlap, deadline);
+    if (r == 0)
+        r = tell_parent(view, parent, &child, "child_attach", deadline);
+    if (r < 0 && r != -EEXIST)
+        return error_errno(err, r, "cannot make image %s a clone of image %s", id,
+                           parent->image_id);
+    return 0;
+}
+
+static int nothing_more(void *arg, const struct owned_image *image, int64_t deadline,
+                        struct error *err)
+{
+    (void)arg;
+    (void)image;
+    (void)deadline;
+    (void)err;
+    return 0;
+}
+
+int clone_strike_off(struct cluster *cluster, const struct image_header *header, int64_t deadline,
+                     struct error *err)
+{
+    const struct rbd_parent *parent = &header->parent;
+    const struct rbd_child child = child_of(cluster, header->id);
+    cleanup_cluster struct cluster *view = NULL;
+    cleanup_encoder struct encoder in = {0};
+    int r = cluster_open_view(cluster, parent->pool_id, parent->namespace, &view, err);
+
+    if (r == -ENOENT) /* with its pool */
+        return 0;
+    if (r < 0)
+        return r;
+    if (image_is_old_clone(header)) {
+        rbd_encode_old_child(&in, parent, header->id);
+        r = op_call_write(cluster_io(cluster), RBD_CHILDREN, "rbd", "remove_child", &in, deadline);
+    } else {
+        r = tell_parent(view, parent, &child, "child_detach", deadline);
+    }
+    if (r < 0 && r != -ENOENT)
+        return error_errno(err, r, "cannot strike image %s off the clones of image %s", header->id,
+                           parent->image_id);
+    return 0;
+}
+
+void clone_drop_unneeded(struct cluster *cluster, const struct image_header *header,
+                         int64_t deadline)
+{
+    const struct header_notify request = {.op = NOTIFY_HEADER_UPDATE};
+    const struct rbd_parent *parent = &header->parent;
+    cleanup_image_header struct image_header above = {0};
+    cleanup_cluster struct cluster *view = NULL;
+    struct rbd_snapshot snapshot;
+
+    if (cluster_open_view(cluster, parent->pool_id, parent->namespace, &view, NULL) < 0 ||
+        image_snapshot(view, parent->image_id, parent->snap_id, deadline, &snapshot, NULL) < 0 ||
+        snapshot.namespace_type != RBD_NAMESPACE_TRASH || snapshot.child_count > 0)
+        return;
+    /* Whoever becomes the owner drops it first. One that is alive does so later (clone.h). */
+    if (image_read_header(view, parent->image_id, deadline, &above, NULL) == 0 &&
+        above.lock.count == 0)
+        owner_call(view, parent->image_id, "", &request, nothing_more, NULL, deadline, NULL);
+}
 
 void children_free(struct children *children)
 {
@@ -79,4 +200,42 @@ int clone_children(struct cluster *cluster, const char *id, uint64_t snap_id, in
         describe(cluster, &list[children.count], deadline, &children.items[children.count]);
     *ret = children;
     return 0;
+}
+
+/* "pool/name", or what is known. */
+static void name_child(const struct child *child, char *text, size_t size)
+{
+    snprintf(text, size, "%s%s%s/%s%s", child->pool, child->namespace[0] ? "/" : "",
+             child->namespace, child->name[0] ? "" : "image ",
+             child->name[0] ? child->name : child->id);
+}
+
+int clone_list_children(struct cluster *cluster, const struct image_header *header,
+                        int64_t deadline, char *text, size_t size, struct error *err)
+{
+    size_t used = 0;
+    int count = 0;
+    int more = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < header->snapc.count; i++) {
+        cleanup_children struct children children = {0};
+        int r =
+            clone_children(cluster, header->id, header->snapc.snaps[i], deadline, &children, err);
+
+        if (r < 0)
+            return r;
+        for (size_t j = 0; j < children.count; j++, count++) {
+            char name[3 * RBD_NAME_MAX + 16];
+
+            name_child(&children.items[j], name, sizeof(name));
+            if (more > 0 || used + strlen(name) + 32 > size)
+                more++;
+            else
+                used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
+        }
+    }
+    if (more > 0)
+        snprintf(text + used, size - used, " and %d more", more);
+    return count;
 }

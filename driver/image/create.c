@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "image/clone.h"
 #include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/trash.h"
@@ -55,6 +56,17 @@ static int make_header(struct cluster *cluster, const struct image_spec *spec,
     return op_run(op, cluster_io(cluster), object, deadline);
 }
 
+static int attach(struct cluster *cluster, const struct image_spec *spec,
+                  struct image_header *header, int64_t deadline, struct error *err)
+{
+    header->parent = *spec->parent;
+    header->shows_parent = true;
+    header->parent_overlap = spec->overlap < spec->size ? spec->overlap : spec->size;
+    header->features |= RBD_FEATURE_OPERATIONS;
+    header->op_features |= RBD_OPERATION_CLONE_CHILD;
+    return clone_attach(cluster, header->id, spec->parent, spec->overlap, deadline, err);
+}
+
 int image_prepare(struct cluster *cluster, const char *name, const struct image_spec *spec,
                   int64_t deadline, struct image_header *ret, struct error *err)
 {
@@ -71,6 +83,8 @@ int image_prepare(struct cluster *cluster, const char *name, const struct image_
 
     if (r < 0)
         return error_errno(err, r, "cannot make an image id");
+    if (spec->parent)
+        header.features |= RBD_FEATURE_DEEP_FLATTEN;
     if (spec->data_pool_id >= 0) {
         header.features |= RBD_FEATURE_DATA_POOL;
         snprintf(header.object_prefix, sizeof(header.object_prefix), "rbd_data.%lld.%s",
@@ -84,9 +98,12 @@ int image_prepare(struct cluster *cluster, const char *name, const struct image_
         return error_errno(err, r, "cannot begin image '%s' in pool '%s'", name,
                            cluster_pool(cluster));
     r = make_header(cluster, spec, &header, deadline);
-    if (r < 0) {
+    if (r < 0)
         error_errno(err, r, "cannot make the header of image '%s' in pool '%s'", name,
                     cluster_pool(cluster));
+    else if (spec->parent)
+        r = attach(cluster, spec, &header, deadline, err);
+    if (r < 0) {
         image_abandon(cluster, header.id, r, NULL);
         return r;
     }

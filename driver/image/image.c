@@ -18,11 +18,14 @@
 #define LIST_ITEMS_MAX 1000000
 
 /* Write access needs these to be all an image has. Object map and fast-diff are marked invalid by
- * the owner (ownership.c); deep-flatten only matters to clones, which are refused. */
+ * the owner (ownership.c); deep-flatten is what our copying up is (io_copyup.c). */
 #define WRITABLE_FEATURES                                                                          \
     (RBD_FEATURE_LAYERING | RBD_FEATURE_STRIPINGV2 | RBD_FEATURE_EXCLUSIVE_LOCK |                  \
      RBD_FEATURE_OBJECT_MAP | RBD_FEATURE_FAST_DIFF | RBD_FEATURE_DEEP_FLATTEN |                   \
      RBD_FEATURE_DATA_POOL | RBD_FEATURE_OPERATIONS)
+
+/* What does not change how a snapshot is read. */
+#define READABLE_FEATURES (WRITABLE_FEATURES | RBD_FEATURE_JOURNALING | RBD_FEATURE_NON_PRIMARY)
 
 void image_header_free(struct image_header *header)
 {
@@ -54,29 +57,35 @@ static const char *feature_name(uint64_t feature)
     return "unknown";
 }
 
-int image_check_understood(const struct image_header *header, struct error *err)
+static int check(const struct image_header *header, uint64_t features, const char *verb,
+                 struct error *err)
 {
-    uint64_t unknown = header->features & ~WRITABLE_FEATURES;
+    uint64_t unknown = header->features & ~features;
 
     if (unknown) {
         uint64_t first = unknown & -unknown;
 
         return error_set(err, -EOPNOTSUPP,
                          "the image has the feature '%s' (bit 0x%llx), which this driver does not "
-                         "write: take it away with 'rbd feature disable' if it is not needed",
-                         feature_name(first), (unsigned long long)first);
+                         "%s: take it away with 'rbd feature disable' if it is not needed",
+                         feature_name(first), (unsigned long long)first, verb);
     }
-    if (header->parent.pool_id >= 0)
-        return error_set(err, -EOPNOTSUPP,
-                         "the image is a clone that still needs its parent image %s: make it whole "
-                         "with 'rbd flatten'",
-                         header->parent.image_id);
     if (header->stripe_count > 1 || header->stripe_unit != UINT64_C(1) << header->order)
         return error_set(err, -EOPNOTSUPP,
                          "the image is striped over several objects at a time (stripe count %llu), "
                          "which this driver does not do",
                          (unsigned long long)header->stripe_count);
     return 0;
+}
+
+int image_check_understood(const struct image_header *header, struct error *err)
+{
+    return check(header, WRITABLE_FEATURES, "write", err);
+}
+
+int image_check_readable(const struct image_header *header, struct error *err)
+{
+    return check(header, READABLE_FEATURES, "read", err);
 }
 
 int image_check_writable(const struct image_header *header, struct error *err)
@@ -118,6 +127,7 @@ enum header_step {
     STEP_STRIPE,
     STEP_SNAP_CONTEXT,
     STEP_PARENT,
+    STEP_OVERLAP,
     STEP_CREATED,
     STEP_METADATA,
     STEP_LOCK,
@@ -145,6 +155,7 @@ static void header_ask(struct op *op)
     op_exec(op, "rbd", "get_stripe_unit_count", NULL);
     op_exec(op, "rbd", "get_snapcontext", NULL);
     op_exec(op, "rbd", "parent_get", NULL);
+    op_exec(op, "rbd", "parent_overlap_get", &head);
     op_exec(op, "rbd", "get_create_timestamp", NULL);
     op_exec(op, "rbd", "metadata_list", &page);
     op_exec(op, "lock", "get_info", &lock);
@@ -187,6 +198,8 @@ static int step_decode(struct op *op, enum header_step step, struct image_header
         return rbd_decode_snap_context(d, &h->snapc);
     case STEP_PARENT:
         return rbd_decode_parent(d, &h->parent);
+    case STEP_OVERLAP:
+        return rbd_decode_overlap(d, &h->shows_parent, &h->parent_overlap);
     case STEP_CREATED:
         return rbd_decode_time(d, &h->created);
     case STEP_METADATA:
@@ -318,4 +331,20 @@ int image_snapshot(struct cluster *cluster, const char *id, uint64_t snap_id, in
         return error_errno(err, r, "cannot read snapshot %llu of %s", (unsigned long long)snap_id,
                            object);
     return 0;
+}
+
+int image_parent_overlap(struct cluster *cluster, const char *id, uint64_t snap_id,
+                         int64_t deadline, bool *ret_shows, uint64_t *ret, struct error *err)
+{
+    cleanup_encoder struct encoder in = {0};
+    cleanup_encoder struct encoder answer = {0};
+    char object[OBJECT_NAME_MAX];
+    int r;
+
+    name_header(object, id);
+    rbd_encode_snap_id(&in, snap_id);
+    r = op_call(cluster_io(cluster), object, "rbd", "parent_overlap_get", &in, &answer, deadline);
+    if (r == 0)
+        r = rbd_decode_overlap(decoder_of(answer.data, answer.len), ret_shows, ret);
+    return r < 0 ? error_errno(err, r, "cannot read how much %s shows of its parent", object) : 0;
 }

@@ -33,6 +33,8 @@ struct image_header {
     uint64_t stripe_count;
     struct rbd_snap_context snapc;
     struct rbd_parent parent; /* pool_id -1: none */
+    bool shows_parent;        /* false with a parent: only snapshots of the image need it */
+    uint64_t parent_overlap;  /* bytes of it that show where the image has no object of its own */
     struct timespec created;
     struct rbd_pairs metadata;
     struct lock_info lock; /* the exclusive lock "rbd_lock" */
@@ -57,6 +59,15 @@ int image_check_writable(const struct image_header *header, struct error *err);
  * -EOPNOTSUPP with err. */
 int image_check_understood(const struct image_header *header, struct error *err);
 
+/* The same for reading one of its snapshots, which never changes, so that more is allowed. */
+int image_check_readable(const struct image_header *header, struct error *err);
+
+/* Is it a clone of before Mimic (v1), which only its own pool knows as such? */
+static inline bool image_is_old_clone(const struct image_header *header)
+{
+    return header->parent.pool_id >= 0 && !(header->op_features & RBD_OPERATION_CLONE_CHILD);
+}
+
 /* The id of image NAME. 0, -ENOENT (no such image), -ETIMEDOUT, or another errno. */
 int image_find(struct cluster *cluster, const char *name, int64_t deadline,
                char ret_id[IMAGE_ID_MAX], struct error *err);
@@ -76,3 +87,8 @@ int image_set_metadata(struct cluster *cluster, const char *id, const char *key,
 /* One snapshot's facts. 0, -ENOENT, ... */
 int image_snapshot(struct cluster *cluster, const char *id, uint64_t snap_id, int64_t deadline,
                    struct rbd_snapshot *ret, struct error *err);
+
+/* Does snapshot SNAP_ID (RBD_HEAD: the image itself) show the image's parent, and how many bytes of
+ * it? 0, -ENOENT, ... */
+int image_parent_overlap(struct cluster *cluster, const char *id, uint64_t snap_id,
+                         int64_t deadline, bool *ret_shows, uint64_t *ret, struct error *err);

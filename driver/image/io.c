@@ -11,105 +11,14 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "image/io_parts.h"
 
-/* A request becomes one RADOS operation per object it touches. Each is an `extent` with a
- * completion of its own; the request is done when the last one is. request->pending counts the
- * extents under way, and image_submit itself while it is still making some. */
-
-#define DATA_OBJECT_NAME_MAX (IMAGE_PREFIX_MAX + 20)
-
-struct image_io {
-    rados_ioctx_t io;
-    uint8_t order;
-    char prefix[IMAGE_PREFIX_MAX];
-    _Atomic uint64_t size;
-    atomic_bool fenced;
-    bool is_snapshot; /* what it holds never changes */
-
-    /* An ioctx has one snapshot context for all that is submitted on it, read at submission:
-     * submitters share the lock, a change of the context takes it alone. */
-    pthread_rwlock_t context;
-    struct rbd_snap_context snapc; /* the same, for adding to it */
-
-    pthread_mutex_t idle_lock; /* in_flight, paused */
-    pthread_cond_t idle;       /* in_flight fell to 0, or paused to false */
-    unsigned in_flight;
-    bool paused;
-};
-
-struct extent {
-    struct image_request *request;
-    rados_completion_t completion;
-    rados_write_op_t write_op; /* or NULL */
-    char *buffer;              /* reads: where it goes */
-    size_t length;
-};
-
-int image_io_open(struct cluster *cluster, const struct image_header *header, struct image_io **ret,
-                  struct error *err)
-{
-    cleanup_free struct image_io *io = calloc(1, sizeof(*io));
-    int64_t pool = header->data_pool_id >= 0 ? header->data_pool_id : cluster_pool_id(cluster);
-    pthread_condattr_t monotonic;
-    int r;
-
-    if (!io)
-        return error_set(err, -ENOMEM, "out of memory");
-    r = cluster_open_pool(cluster, pool, &io->io, err);
-    if (r < 0)
-        return r;
-    io->order = header->order;
-    snprintf(io->prefix, sizeof(io->prefix), "%s", header->object_prefix);
-    pthread_rwlock_init(&io->context, NULL);
-    pthread_mutex_init(&io->idle_lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&io->idle, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    r = image_io_refresh(io, header, err);
-    if (r < 0) {
-        image_io_close(steal_pointer(&io));
-        return r;
-    }
-    *ret = steal_pointer(&io);
-    return 0;
-}
-
-int image_io_open_snapshot(struct cluster *cluster, const struct image_header *header,
-                           uint64_t snap_id, uint64_t snap_size, struct image_io **ret,
-                           struct error *err)
-{
-    int r = image_io_open(cluster, header, ret, err);
-
-    if (r < 0)
-        return r;
-    rados_ioctx_snap_set_read((*ret)->io, snap_id);
-    (*ret)->is_snapshot = true;
-    atomic_store(&(*ret)->size, snap_size);
-    return 0;
-}
-
-void image_io_fail_when_full(struct image_io *io)
-{
-    rados_set_pool_full_try(io->io);
-}
-
-void image_io_close(struct image_io *io)
-{
-    if (!io)
-        return;
-    {
-        WITH_LOCK(&io->idle_lock);
-        while (io->in_flight > 0)
-            pthread_cond_wait(&io->idle, &io->idle_lock);
-    }
-    rados_ioctx_destroy(io->io);
-    pthread_cond_destroy(&io->idle);
-    pthread_mutex_destroy(&io->idle_lock);
-    pthread_rwlock_destroy(&io->context);
-    free(io->snapc.snaps);
-    free(io);
-}
+/* A request becomes an `extent` for each object it touches (io_extent.c); it is done when the last
+ * one is. request->pending counts those under way, and image_submit itself while it is still making
+ * some.
+ *
+ * Changes are in a list in the order they were submitted. A flush has nothing to send, because an
+ * acknowledged change is durable: it is in the list too, and over once nothing is before it. */
 
 uint64_t image_io_size(const struct image_io *io)
 {
@@ -172,6 +81,7 @@ int image_io_refresh(struct image_io *io, const struct image_header *header, str
     if (r < 0)
         return error_errno(err, r, "cannot take over the snapshots of image %s", header->id);
     atomic_store(&io->size, header->size);
+    atomic_store(&io->overlap, header->shows_parent ? header->parent_overlap : 0);
     return 0;
 }
 
@@ -247,126 +157,51 @@ static void request_fail(struct image_request *request, int result)
     atomic_compare_exchange_strong(&request->result, &none, result);
 }
 
-/* One part of the request is over; the last one reports. */
-static void request_drop(struct image_request *request)
+/* A change is over: take it, and the flushes that waited for it alone, off the list. */
+static void leave_changes(struct image_io *io, struct image_request *request,
+                          struct request_queue *flushes)
 {
-    struct image_io *io = request->io;
-    int result;
+    struct image_request *first;
+    WITH_LOCK(&io->idle_lock);
 
-    if (atomic_fetch_sub(&request->pending, 1) > 1)
-        return;
-    result = atomic_load(&request->result);
-    request->done(request, result); /* may free the request */
+    TAILQ_REMOVE(&io->changes, request, link);
+    while ((first = TAILQ_FIRST(&io->changes)) && first->kind == IMAGE_FLUSH) {
+        TAILQ_REMOVE(&io->changes, first, link);
+        TAILQ_INSERT_TAIL(flushes, first, link);
+    }
+}
+
+/* All parts of the request are over. */
+static void request_end(struct image_request *request)
+{
+    struct request_queue flushes = TAILQ_HEAD_INITIALIZER(flushes);
+    struct image_io *io = request->io;
+    struct image_request *flush;
+    unsigned ended = 1;
+
+    if (request->kind != IMAGE_READ)
+        leave_changes(io, request, &flushes);
+    request->done(request, atomic_load(&request->result)); /* may free the request */
+    while ((flush = TAILQ_FIRST(&flushes))) {
+        TAILQ_REMOVE(&flushes, flush, link);
+        flush->done(flush, image_io_is_fenced(io) ? -ESHUTDOWN : 0);
+        ended++;
+    }
 
     WITH_LOCK(&io->idle_lock);
-    if (--io->in_flight == 0)
+    io->in_flight -= ended;
+    if (io->in_flight == 0)
         pthread_cond_broadcast(&io->idle);
 }
 
-/* What an extent's result means to the request: 0 or a negative errno. A missing object is zeroes
- * to a reader and nothing to do for a discard. */
-static int extent_result(const struct extent *extent, int r)
+void request_drop(struct image_request *request, int result)
 {
-    if (extent->request->kind == IMAGE_READ && (r >= 0 || r == -ENOENT)) {
-        size_t got = r > 0 ? (size_t)r : 0;
-
-        if (got < extent->length)
-            memset(extent->buffer + got, 0, extent->length - got);
-        return 0;
-    }
-    if (extent->request->kind != IMAGE_WRITE && r == -ENOENT)
-        return 0;
-    return r < 0 ? r : 0;
-}
-
-static void extent_free(struct extent *extent)
-{
-    if (extent->write_op)
-        rados_release_write_op(extent->write_op);
-    if (extent->completion)
-        rados_aio_release(extent->completion);
-    free(extent);
-}
-
-/* Runs on a librados thread. */
-static void extent_complete(rados_completion_t completion, void *arg)
-{
-    struct extent *extent = arg;
-    struct image_request *request = extent->request;
-    int r = extent_result(extent, rados_aio_get_return_value(completion));
-
-    if (r == -ESHUTDOWN) /* blocklisted: nothing of ours may reach the cluster any more */
+    if (result == -ESHUTDOWN) /* blocklisted: nothing of ours may reach the cluster any more */
         image_io_fence(request->io);
-    if (r < 0)
-        request_fail(request, r);
-    extent_free(extent);
-    request_drop(request);
-}
-
-/* Discard or zero [from, from + length) of an object: as much as possible by taking space away. */
-static int extent_start_zeroes(struct image_io *io, struct extent *extent, const char *object,
-                               uint64_t from, uint64_t object_end)
-{
-    if (from == 0 && extent->length >= object_end)
-        return rados_aio_remove(io->io, object, extent->completion);
-    extent->write_op = rados_create_write_op();
-    if (!extent->write_op)
-        return -ENOMEM;
-    if (from + extent->length >= object_end)
-        rados_write_op_truncate(extent->write_op, from);
-    else
-        rados_write_op_zero(extent->write_op, from, extent->length);
-    return rados_aio_write_op_operate(extent->write_op, io->io, extent->completion, object, NULL,
-                                      0);
-}
-
-/* Start the part of REQUEST that lies in one object: LENGTH bytes from image offset OFFSET. */
-static int extent_start(struct image_io *io, struct image_request *request, uint64_t offset,
-                        uint64_t length)
-{
-    struct extent *extent = calloc(1, sizeof(*extent));
-    uint64_t number = offset >> io->order;
-    uint64_t from = offset - (number << io->order);
-    uint64_t left = image_io_size(io) - (number << io->order);
-    uint64_t object_end = left < image_io_object_size(io) ? left : image_io_object_size(io);
-    char object[DATA_OBJECT_NAME_MAX];
-    int r;
-
-    if (!extent)
-        return -ENOMEM;
-    extent->request = request;
-    extent->length = length;
-    snprintf(object, sizeof(object), "%s.%016llx", io->prefix, (unsigned long long)number);
-    r = rados_aio_create_completion2(extent, extent_complete, &extent->completion);
-    if (r < 0) {
-        extent->completion = NULL;
-        extent_free(extent);
-        return r;
-    }
-
-    atomic_fetch_add(&request->pending, 1);
-    if (request->buffer)
-        extent->buffer = (char *)request->buffer + (offset - request->offset);
-    switch (request->kind) {
-    case IMAGE_READ:
-        r = rados_aio_read(io->io, object, extent->completion, extent->buffer, length, from);
-        break;
-    case IMAGE_WRITE:
-        r = rados_aio_write(io->io, object, extent->completion, extent->buffer, length, from);
-        break;
-    case IMAGE_DISCARD:
-    case IMAGE_WRITE_ZEROES:
-        r = extent_start_zeroes(io, extent, object, from, object_end);
-        break;
-    case IMAGE_FLUSH:
-        r = rados_aio_flush_async(io->io, extent->completion);
-        break;
-    }
-    if (r < 0) { /* librados did not take it: its completion will not run */
-        extent_free(extent);
-        atomic_fetch_sub(&request->pending, 1);
-    }
-    return r;
+    if (result < 0)
+        request_fail(request, result);
+    if (atomic_fetch_sub(&request->pending, 1) == 1)
+        request_end(request);
 }
 
 static int request_start(struct image_io *io, struct image_request *request)
@@ -379,11 +214,11 @@ static int request_start(struct image_io *io, struct image_request *request)
     if (atomic_load(&io->fenced))
         return -ESHUTDOWN;
     if (io->is_snapshot && request->kind != IMAGE_READ)
-        return request->kind == IMAGE_FLUSH ? 0 : -EROFS;
-    if (request->kind == IMAGE_FLUSH)
-        return extent_start(io, request, 0, 0);
+        return -EROFS;
     if (offset > size || request->length > size - offset)
         return -EINVAL;
+    if (request->kind == IMAGE_COPY_UP && !io->parent)
+        return 0;
     while (offset < end && r == 0) {
         uint64_t object_end = ((offset >> io->order) + 1) << io->order;
         uint64_t length = (end < object_end ? end : object_end) - offset;
@@ -394,25 +229,41 @@ static int request_start(struct image_io *io, struct image_request *request)
     return r;
 }
 
+/* Count the request in; true when there is nothing more to it: a flush that has changes to wait
+ * for. */
+static bool request_enter(struct image_io *io, struct image_request *request)
+{
+    WITH_LOCK(&io->idle_lock);
+
+    while (io->paused)
+        pthread_cond_wait(&io->idle, &io->idle_lock);
+    io->in_flight++;
+    if (request->kind != IMAGE_READ) {
+        bool waits = request->kind == IMAGE_FLUSH && !TAILQ_EMPTY(&io->changes);
+
+        TAILQ_INSERT_TAIL(&io->changes, request, link);
+        return waits;
+    }
+    return false;
+}
+
 void image_submit(struct image_io *io, struct image_request *request)
 {
-    int r;
+    int r = 0;
 
     request->io = io;
     atomic_init(&request->pending, 1);
     atomic_init(&request->result, 0);
-    {
-        WITH_LOCK(&io->idle_lock);
-        while (io->paused)
-            pthread_cond_wait(&io->idle, &io->idle_lock);
-        io->in_flight++;
+    if (request_enter(io, request))
+        return;
+    if (request->kind != IMAGE_FLUSH) {
+        pthread_rwlock_rdlock(&io->context);
+        r = request_start(io, request);
+        pthread_rwlock_unlock(&io->context);
+    } else if (image_io_is_fenced(io)) {
+        r = -ESHUTDOWN;
     }
-    pthread_rwlock_rdlock(&io->context);
-    r = request_start(io, request);
-    pthread_rwlock_unlock(&io->context);
-    if (r < 0)
-        request_fail(request, r);
-    request_drop(request);
+    request_drop(request, r);
 }
 
 struct waiting_request {

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/error.h"
 #include "image/image.h"
@@ -14,13 +15,19 @@
  *
  * Requests are asynchronous. RADOS acknowledges a write when all replicas have it, so a completed
  * write is durable; a flush waits for the writes submitted before it. Who may write is the business
- * of ownership.h: nothing here checks the lock. */
+ * of ownership.h: nothing here checks the lock.
+ *
+ * A clone shows its parent's snapshot where it has no object of its own, and has one from the first
+ * change on: the parent's bytes are copied up first, for the clone's snapshots too. Parents may be
+ * clones. */
 
 struct image_io;
 
-/* Open the I/O side of an image whose header was read. Copies what it needs.
- * CLUSTER's kind decides whether requests wait for ever or fail with -ETIMEDOUT; it must outlive
- * the result. 0, or negative errno with err set. */
+/* Open the I/O side of an image whose header was read, and that of its parents. Copies what it
+ * needs. CLUSTER's kind decides whether requests wait for ever or fail with -ETIMEDOUT; it must
+ * outlive the result. 0, or negative errno with err set. Blocks for the headers of parents, at most
+ * IMAGE_IO_OPEN_MS. */
+#define IMAGE_IO_OPEN_MS 30000
 int image_io_open(struct cluster *cluster, const struct image_header *header, struct image_io **ret,
                   struct error *err);
 
@@ -41,9 +48,9 @@ uint64_t image_io_size(const struct image_io *io);        /* bytes */
 uint64_t image_io_object_size(const struct image_io *io); /* bytes */
 unsigned image_io_in_flight(const struct image_io *io);   /* requests not done yet */
 
-/* Take over size and snapshot context of a header that was read again. Requests submitted before
- * keep the old context. A context whose newest id ever is older than what is in use is not taken
- * over: someone read the header before a snapshot was added. Any thread. */
+/* Take over size, snapshot context and overlap with the parent of a header that was read again.
+ * Requests submitted before keep the old context. A context whose newest id ever is older than what
+ * is in use is not taken over: someone read the header before a snapshot was added. Any thread. */
 int image_io_refresh(struct image_io *io, const struct image_header *header, struct error *err);
 
 /* Let no request past until image_io_resume: those submitted before are waited for, those submitted
@@ -68,7 +75,8 @@ enum image_io_kind {
     IMAGE_WRITE,
     IMAGE_DISCARD,      /* afterwards the range reads as zeroes and its space is free */
     IMAGE_WRITE_ZEROES, /* the same; kept apart because a discard may round, this may not */
-    IMAGE_FLUSH,        /* offset and length are ignored */
+    IMAGE_COPY_UP, /* what a parent shows in the range becomes the image's own; nothing changes */
+    IMAGE_FLUSH,   /* offset and length are ignored */
 };
 
 /* A request belongs to the caller, who fills the first part and leaves it alone until done() is
@@ -84,6 +92,7 @@ struct image_request {
     void (*done)(struct image_request *request, int result);
     /* used by image_submit only */
     struct image_io *io;
+    TAILQ_ENTRY(image_request) link;
     atomic_uint pending;
     atomic_int result;
 };

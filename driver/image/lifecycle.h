@@ -40,10 +40,13 @@ struct image_spec {
     int64_t data_pool_id; /* -1: the pool of the header */
     const struct rbd_pair *metadata;
     size_t metadata_count;
+    const struct rbd_parent *parent; /* NULL, or what a clone shows (clone.h) */
+    uint64_t overlap;                /* bytes of it, at least 1 */
 };
 
 /* Make an image that nobody sees, with room for its data to be written. NAME is the one it is meant
- * to get. The features are layering and exclusive-lock, plus data-pool where one is given. */
+ * to get. The features are layering and exclusive-lock, plus data-pool where one is given, and for
+ * a clone deep-flatten, which our way of copying up is (io.h). */
 int image_prepare(struct cluster *cluster, const char *name, const struct image_spec *spec,
                   int64_t deadline, struct image_header *ret, struct error *err);
 

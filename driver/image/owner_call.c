@@ -182,9 +182,10 @@ static int do_it_ourselves(struct cluster *cluster, const char *id, const char *
 
     if (r < 0)
         return r;
-    owned_release_ids(cluster, &header, deadline);
     image =
         (struct owned_image){.cluster = cluster, .id = id, .cookie = ownership_cookie(ownership)};
+    owned_drop_unneeded(&image, &header, deadline);
+    owned_release_ids(cluster, &header, deadline);
     r = work(arg, &image, deadline, err);
     if (r == 0) {
         name_header(object, id);

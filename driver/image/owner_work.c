@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "image/clone.h"
 #include "image/names.h"
 #include "image/snapshot.h"
 #include "rados/op.h"
@@ -175,6 +176,70 @@ static void remove_object_map(const struct owned_image *image, uint64_t snap_id,
     op_run(op, cluster_io(image->cluster), object, deadline);
 }
 
+/* Once the image itself has been flattened, its snapshots may still need the parent; the last one
+ * that does strikes the image off there. */
+static int give_up_parent(const struct owned_image *image, const struct image_header *header,
+                          uint64_t snap_id, int64_t deadline, struct error *err)
+{
+    bool shows = false;
+    uint64_t overlap;
+    int r;
+
+    if (header->parent.pool_id < 0 || header->shows_parent)
+        return 0;
+    for (size_t i = 0; i < header->snapc.count; i++) {
+        if (header->snapc.snaps[i] == snap_id)
+            continue;
+        r = image_parent_overlap(image->cluster, image->id, header->snapc.snaps[i], deadline,
+                                 &shows, &overlap, err);
+        if ((r < 0 && r != -ENOENT) || (r == 0 && shows))
+            return r;
+    }
+    r = clone_strike_off(image->cluster, header, deadline, err);
+    if (r == 0)
+        clone_drop_unneeded(image->cluster, header, deadline);
+    return r;
+}
+
+/* Remove a snapshot that has no clones. */
+static int remove_childless(const struct owned_image *image, uint64_t snap_id, int64_t deadline,
+                            struct error *err)
+{
+    cleanup_image_header struct image_header header = {0};
+    int r = image_read_header(image->cluster, image->id, deadline, &header, err);
+
+    if (r == 0)
+        r = give_up_parent(image, &header, snap_id, deadline, err);
+    if (r < 0)
+        return r;
+    r = drop(image, snap_id, deadline);
+    if (r < 0)
+        return error_errno(err, r, "cannot remove snapshot %" PRIu64 " of image %s", snap_id,
+                           image->id);
+    if (header.features & RBD_FEATURE_OBJECT_MAP) /* it is gone; the rest the next one does too */
+        remove_object_map(image, snap_id, deadline);
+    return 0;
+}
+
+void owned_drop_unneeded(const struct owned_image *image, const struct image_header *header,
+                         int64_t deadline)
+{
+    cleanup_snapshots struct snapshots list = {0};
+    int r;
+
+    if (!(header->op_features & RBD_OPERATION_SNAP_TRASH))
+        return;
+    r = snapshot_list(image->cluster, image->id, true, deadline, &list, NULL);
+
+    for (size_t i = 0; r == 0 && i < list.count; i++) {
+        if (list.items[i].trashed && list.items[i].child_count == 0)
+            r = remove_childless(image, list.items[i].id, deadline, NULL);
+    }
+    if (r < 0)
+        log_debug("image %s: cannot drop all snapshots that no clone needs any more: %s", image->id,
+                  error_words(r));
+}
+
 int owned_snapshot_remove(const struct owned_image *image, const char *name, int64_t deadline,
                           struct error *err)
 {
@@ -186,23 +251,23 @@ int owned_snapshot_remove(const struct owned_image *image, const char *name, int
         return r;
     if (snapshot.protected)
         return error_set(err, -EBUSY, "snapshot '%s' is protected: unprotect it first", name);
-    if (snapshot.child_count > 0)
+    if (snapshot.child_count > 0) {
         r = move_to_trash(image, snapshot.id, deadline);
-    else
-        r = drop(image, snapshot.id, deadline);
+        if (r < 0)
+            error_errno(err, r, "cannot move snapshot '%s' to the trash", name);
+    } else {
+        r = remove_childless(image, snapshot.id, deadline, err);
+    }
     if (r == -EBUSY)
         return error_set(err, r,
                          "snapshot '%s' is needed by a clone, or the image's lock was taken over "
                          "meanwhile",
                          name);
     if (r < 0)
-        return error_errno(err, r, "cannot remove snapshot '%s'", name);
-    if (snapshot.child_count > 0)
-        return 0;
+        return error_wrap(err, "cannot remove snapshot '%s'", name);
     /* It is gone; what fails from here on is done by the next one. */
     if (image_read_header(image->cluster, image->id, deadline, &header, NULL) == 0) {
-        if (header.features & RBD_FEATURE_OBJECT_MAP)
-            remove_object_map(image, snapshot.id, deadline);
+        owned_drop_unneeded(image, &header, deadline);
         owned_release_ids(image->cluster, &header, deadline);
     }
     return 0;
@@ -254,5 +319,39 @@ int owned_resize(const struct owned_image *image, uint64_t size, int64_t deadlin
     r = run(op, image, deadline);
     if (r < 0)
         return error_errno(err, r, "cannot set the size of image %s", image->id);
+    return 0;
+}
+
+int owned_set_metadata(const struct owned_image *image, const char *key, const char *value,
+                       int64_t deadline, struct error *err)
+{
+    cleanup_op struct op *op = begin(image);
+    cleanup_encoder struct encoder in = {0};
+    int r;
+
+    if (!op)
+        return error_set(err, -ENOMEM, "out of memory");
+    rbd_encode_pairs_begin(&in, 1);
+    rbd_encode_pair(&in, key, value, strlen(value));
+    op_exec(op, "rbd", "metadata_set", &in);
+    r = run(op, image, deadline);
+    return r < 0 ? error_errno(err, r, "cannot set '%s' on image %s", key, image->id) : 0;
+}
+
+int owned_part(const struct owned_image *image, const char *note, int64_t deadline,
+               struct error *err)
+{
+    cleanup_op struct op *op = begin(image);
+    cleanup_encoder struct encoder in = {0};
+    int r;
+
+    if (!op)
+        return error_set(err, -ENOMEM, "out of memory");
+    rbd_encode_string(&in, note);
+    op_exec(op, "rbd", "parent_detach", NULL);
+    op_exec(op, "rbd", "metadata_remove", &in);
+    r = run(op, image, deadline);
+    if (r < 0)
+        return error_errno(err, r, "cannot part image %s from its parent", image->id);
     return 0;
 }

@@ -29,6 +29,19 @@ int owned_snapshot_add(const struct owned_image *image, const char *name, int64_
 int owned_snapshot_remove(const struct owned_image *image, const char *name, int64_t deadline,
                           struct error *err);
 
+/* Remove the snapshots that were removed before while they had clones, and have none any more. What
+ * fails is left to the next one. */
+void owned_drop_unneeded(const struct owned_image *image, const struct image_header *header,
+                         int64_t deadline);
+
+int owned_set_metadata(const struct owned_image *image, const char *key, const char *value,
+                       int64_t deadline, struct error *err);
+
+/* Part from the parent, of which nothing shows any more: snapshots too, if the image has the
+ * feature deep-flatten. The metadata NOTE goes with it. 0, or a negative errno. */
+int owned_part(const struct owned_image *image, const char *note, int64_t deadline,
+               struct error *err);
+
 /* Set a size that is not smaller. 0, -EINVAL, ... */
 int owned_resize(const struct owned_image *image, uint64_t size, int64_t deadline,
                  struct error *err);

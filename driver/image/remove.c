@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "image/clone.h"
 #include "image/io.h"
 #include "image/lifecycle.h"
 #include "image/names.h"
@@ -186,6 +187,24 @@ static int displace_dead(struct cluster *cluster, const char *name, const char *
                      life == HOLDER_SILENT ? ", who does not answer; try again in a moment" : "");
 }
 
+static int refuse_snapshots(struct cluster *cluster, const char *name,
+                            const struct image_header *header, int64_t deadline, struct error *err)
+{
+    char children[512];
+    int r = clone_list_children(cluster, header, deadline, children, sizeof(children), err);
+
+    if (r < 0)
+        return r;
+    if (r > 0)
+        return error_set(err, -ENOTEMPTY,
+                         "image '%s' has snapshots with %d clone(s) that need it, %s: flatten or "
+                         "remove them first",
+                         name, r, children);
+    return error_set(err, -ENOTEMPTY,
+                     "image '%s' has %zu snapshot(s): remove them first with 'rbd snap purge'",
+                     name, header->snapc.count);
+}
+
 int image_unpublish(struct cluster *cluster, const char *name, const char *id, const char *mark,
                     int64_t deadline, struct error *err)
 {
@@ -207,9 +226,7 @@ int image_unpublish(struct cluster *cluster, const char *name, const char *id, c
 
     r = image_read_header(cluster, id, deadline, &header, err);
     if (r == 0 && header.snapc.count > 0)
-        r = error_set(err, -ENOTEMPTY,
-                      "image '%s' has %zu snapshot(s): remove them first with 'rbd snap purge'",
-                      name, header.snapc.count);
+        r = refuse_snapshots(cluster, name, &header, deadline, err);
     if (r == 0 && image_check_understood(&header, err) < 0)
         r = error_wrap(err, "image '%s' has parts that only 'rbd rm' knows how to remove", name);
     if (r == 0)
@@ -264,9 +281,13 @@ static int lock_work(struct cluster *cluster, const char *id, int64_t deadline, 
 static int delete_data(struct cluster *cluster, const struct image_header *header, int64_t deadline,
                        struct error *err)
 {
+    struct image_header alone = *header; /* borrows what it points to */
     struct image_io *io = NULL;
     uint64_t step = DELETE_STEP_OBJECTS * (UINT64_C(1) << header->order);
-    int r = image_io_open(cluster, header, &io, err);
+    int r;
+
+    alone.shows_parent = false; /* or objects would stay, to hide the parent's */
+    r = image_io_open(cluster, &alone, &io, err);
 
     for (uint64_t at = 0; r == 0 && at < header->size; at += step) {
         uint64_t left = header->size - at;
@@ -311,6 +332,11 @@ int image_delete(struct cluster *cluster, const char *id, int64_t deadline, stru
         r = delete_data(cluster, &header, deadline, err);
     if (r == 0)
         r = delete_object_map(cluster, &header, deadline);
+    if (r == 0 && header.parent.pool_id >= 0) {
+        r = clone_strike_off(cluster, &header, deadline, err);
+        if (r == 0)
+            clone_drop_unneeded(cluster, &header, deadline);
+    }
     if (r == 0)
         owned_release_ids(cluster, &header, deadline);
     if (r == 0)

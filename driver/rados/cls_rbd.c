@@ -16,9 +16,6 @@
 enum {
     SNAPSHOT_INFO_VERSION = 1,
     SNAPSHOT_NAMESPACE_VERSION = 1,
-    PARENT_SPEC_VERSION = 1,
-    CHILD_SPEC_VERSION = 2,
-    CHILD_SPEC_COMPAT = 1,
     TRASH_SPEC_VERSION = 2,
     TRASH_SPEC_COMPAT = 1,
 };
@@ -27,7 +24,6 @@ enum {
 enum {
     PAIR_MIN_BYTES = 4 + 4,
     SNAP_MIN_BYTES = 8,
-    CHILD_MIN_BYTES = (1 + 1 + 4) + 8 + 4,
     TRASH_ENTRY_MIN_BYTES = 4 + (1 + 1 + 4) + (1 + 4 + 8 + 8),
 };
 
@@ -102,6 +98,12 @@ void rbd_encode_set_flags(struct encoder *e, uint64_t flags, uint64_t mask, uint
     encode_u64(e, flags);
     encode_u64(e, mask);
     encode_u64(e, snap_id);
+}
+
+void rbd_encode_op_features_set(struct encoder *e, uint64_t op_features, uint64_t mask)
+{
+    encode_u64(e, op_features);
+    encode_u64(e, mask);
 }
 
 void rbd_encode_set_size(struct encoder *e, uint64_t size)
@@ -338,92 +340,6 @@ int rbd_decode_snapshot(struct decoder d, struct rbd_snapshot *ret)
     if (body.failed || namespace.failed)
         return -EBADMSG;
     *ret = snapshot;
-    return 0;
-}
-
-int rbd_decode_parent(struct decoder d, struct rbd_parent *ret)
-{
-    struct decoder body = decode_start(&d, PARENT_SPEC_VERSION, NULL);
-    struct rbd_parent parent = {.pool_id = (int64_t)decode_u64(&body)};
-
-    decode_string(&body, parent.namespace, sizeof(parent.namespace));
-    decode_string(&body, parent.image_id, sizeof(parent.image_id));
-    parent.snap_id = decode_u64(&body);
-    if (body.failed)
-        return -EBADMSG;
-    *ret = parent;
-    return 0;
-}
-
-int rbd_decode_overlap(struct decoder d, uint64_t *ret)
-{
-    bool present = decode_u8(&d) != 0;
-    uint64_t overlap = present ? decode_u64(&d) : 0;
-
-    if (d.failed)
-        return -EBADMSG;
-    *ret = overlap;
-    return 0;
-}
-
-void rbd_encode_parent_attach(struct encoder *e, const struct rbd_parent *parent, uint64_t overlap)
-{
-    size_t mark = encode_start(e, PARENT_SPEC_VERSION, PARENT_SPEC_VERSION);
-
-    encode_u64(e, (uint64_t)parent->pool_id);
-    encode_string(e, parent->namespace);
-    encode_string(e, parent->image_id);
-    encode_u64(e, parent->snap_id);
-    encode_finish(e, mark);
-    encode_u64(e, overlap);
-    encode_u8(e, 0); /* not attached again: fail when there is a parent */
-}
-
-void rbd_encode_child(struct encoder *e, uint64_t snap_id, const struct rbd_child *child)
-{
-    size_t mark;
-
-    encode_u64(e, snap_id);
-    mark = encode_start(e, CHILD_SPEC_VERSION, CHILD_SPEC_COMPAT);
-    encode_u64(e, (uint64_t)child->pool_id);
-    encode_string(e, child->image_id);
-    encode_string(e, child->namespace);
-    encode_finish(e, mark);
-}
-
-static void decode_child(struct decoder *d, struct rbd_child *child)
-{
-    uint8_t version;
-    struct decoder body = decode_start(d, CHILD_SPEC_VERSION, &version);
-
-    child->pool_id = (int64_t)decode_u64(&body);
-    decode_string(&body, child->image_id, sizeof(child->image_id));
-    if (version >= 2)
-        decode_string(&body, child->namespace, sizeof(child->namespace));
-    if (body.failed)
-        d->failed = true;
-}
-
-int rbd_decode_children(struct decoder d, struct rbd_child **ret, size_t *ret_count)
-{
-    uint32_t count = decode_count(&d, CHILD_MIN_BYTES);
-    struct rbd_child *children = NULL;
-
-    if (d.failed)
-        return -EBADMSG;
-    if (count > 0) {
-        children = calloc(count, sizeof(*children));
-        if (!children)
-            return -ENOMEM;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        decode_child(&d, &children[i]);
-    if (d.failed) {
-        free(children);
-        return -EBADMSG;
-    }
-    *ret = children;
-    *ret_count = count;
     return 0;
 }
 

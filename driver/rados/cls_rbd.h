@@ -33,6 +33,11 @@
 #define RBD_FEATURE_NON_PRIMARY    (UINT64_C(1) << 10)
 #define RBD_FEATURE_DIRTY_CACHE    (UINT64_C(1) << 11)
 
+/* What an image with the feature "operations" takes part in. */
+#define RBD_OPERATION_CLONE_PARENT (UINT64_C(1) << 0)
+#define RBD_OPERATION_CLONE_CHILD  (UINT64_C(1) << 1)
+#define RBD_OPERATION_SNAP_TRASH   (UINT64_C(1) << 3)
+
 /* Image flags. */
 #define RBD_FLAG_OBJECT_MAP_INVALID (UINT64_C(1) << 0)
 #define RBD_FLAG_FAST_DIFF_INVALID  (UINT64_C(1) << 1)
@@ -66,6 +71,7 @@ void rbd_encode_snap_id(
                           get_protection_status, parent_overlap_get, children_list */
 void rbd_encode_get_features(struct encoder *e, uint64_t snap_id, bool read_only);
 void rbd_encode_set_flags(struct encoder *e, uint64_t flags, uint64_t mask, uint64_t snap_id);
+void rbd_encode_op_features_set(struct encoder *e, uint64_t op_features, uint64_t mask);
 void rbd_encode_set_size(struct encoder *e, uint64_t size);
 /* metadata_set: call begin with the number of pairs, then pair that often */
 void rbd_encode_pairs_begin(struct encoder *e, uint32_t count);
@@ -131,8 +137,9 @@ struct rbd_parent {
 };
 int rbd_decode_parent(struct decoder d, struct rbd_parent *ret); /* parent_get */
 
-/* How much of its parent's snapshot a clone still shows: bytes; 0 when there is none. */
-int rbd_decode_overlap(struct decoder d, uint64_t *ret); /* parent_overlap_get */
+/* Does a clone, or a snapshot of one, show its parent, and how many bytes of it? Both are 0 when it
+ * does not. */
+int rbd_decode_overlap(struct decoder d, bool *ret_shows, uint64_t *ret); /* parent_overlap_get */
 void rbd_encode_parent_attach(struct encoder *e, const struct rbd_parent *parent, uint64_t overlap);
 
 /* A clone, as its parent knows it. */
@@ -145,6 +152,16 @@ struct rbd_child {
 void rbd_encode_child(struct encoder *e, uint64_t snap_id, const struct rbd_child *child);
 /* children_list: *ret is one array, free(). */
 int rbd_decode_children(struct decoder d, struct rbd_child **ret, size_t *ret_count);
+
+/* Clones of before Mimic (v1) are not in their parent's list, but in this object of their own pool.
+ * add_child, remove_child */
+#define RBD_CHILDREN "rbd_children"
+void rbd_encode_old_child(struct encoder *e, const struct rbd_parent *parent, const char *image_id);
+
+/* sparse_copyup: one data object's bytes, of which nothing happens when the object exists. Those of
+ * the LEN bytes at DATA that are zero in whole blocks of BLOCK bytes are left out. Returns how many
+ * are not. */
+size_t rbd_encode_sparse_copyup(struct encoder *e, const uint8_t *data, size_t len, size_t block);
 
 /* An image in the trash (rbd_trash object). */
 enum rbd_trash_source {

@@ -21,6 +21,7 @@
 
 struct cluster {
     enum cluster_kind kind;
+    bool is_view; /* the client is another's */
     rados_t rados;
     rados_ioctx_t io;
     int64_t pool_id;
@@ -162,13 +163,43 @@ int cluster_connect(const struct cluster_settings *settings, enum cluster_kind k
     return 0;
 }
 
+int cluster_open_view(const struct cluster *cluster, int64_t pool_id, const char *namespace,
+                      struct cluster **ret, struct error *err)
+{
+    cleanup_cluster struct cluster *view = calloc(1, sizeof(*view));
+    char pool[256];
+    int r;
+
+    if (!view)
+        return error_set(err, -ENOMEM, "out of memory");
+    view->kind = cluster->kind;
+    view->is_view = true;
+    view->rados = cluster->rados;
+    view->pool_id = pool_id;
+    snprintf(view->address, sizeof(view->address), "%s", cluster->address);
+    r = rados_pool_reverse_lookup(cluster->rados, pool_id, pool, sizeof(pool));
+    if (r < 0)
+        return error_errno(err, r, "cannot find pool number %lld", (long long)pool_id);
+    view->client = strdup(cluster->client);
+    view->pool = strdup(pool);
+    view->namespace = strdup(namespace);
+    view->token = strdup(cluster->token);
+    if (!view->client || !view->pool || !view->namespace || !view->token)
+        return error_set(err, -ENOMEM, "out of memory");
+    r = cluster_open_pool(view, pool_id, &view->io, err);
+    if (r < 0)
+        return r;
+    *ret = steal_pointer(&view);
+    return 0;
+}
+
 void cluster_close(struct cluster *cluster)
 {
     if (!cluster)
         return;
     if (cluster->io)
         rados_ioctx_destroy(cluster->io);
-    if (cluster->rados)
+    if (cluster->rados && !cluster->is_view)
         rados_shutdown(cluster->rados);
     free(cluster->client);
     free(cluster->pool);

@@ -38,6 +38,12 @@ struct cluster;
 int cluster_connect(const struct cluster_settings *settings, enum cluster_kind kind,
                     int64_t deadline, struct cluster **ret, struct error *err);
 
+/* Another pool and namespace of the same cluster, through the same client: what takes a struct
+ * cluster works there. To be closed before the one it was made from.
+ * 0, -ENOENT (no such pool), -ENOMEM, or what librados returned. */
+int cluster_open_view(const struct cluster *cluster, int64_t pool_id, const char *namespace,
+                      struct cluster **ret, struct error *err);
+
 void cluster_close(struct cluster *cluster); /* accepts NULL */
 
 rados_t cluster_rados(const struct cluster *cluster);

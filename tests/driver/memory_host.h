@@ -109,6 +109,7 @@ static inline int run_request(struct image_request *request)
         break;
     case IMAGE_DISCARD: /* a discard may round, and this one does */
         return 0;
+    case IMAGE_COPY_UP:
     case IMAGE_FLUSH:
         break;
     }

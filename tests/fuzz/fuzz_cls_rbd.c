@@ -195,11 +195,12 @@ static void fuzz_overlap(struct decoder d)
 {
     uint64_t overlap;
     uint8_t protection;
-    int r = rbd_decode_overlap(d, &overlap);
+    bool shows;
+    int r = rbd_decode_overlap(d, &shows, &overlap);
 
     CHECK(rbd_decode_u8(d, &protection) == (decoder_left(&d) > 0 ? 0 : -EBADMSG));
     if (r == 0)
-        CHECK(protection ? decoder_left(&d) >= 9 : overlap == 0);
+        CHECK(shows ? protection && decoder_left(&d) >= 9 : overlap == 0);
 }
 
 static void check_same_spec(const struct rbd_trash_spec *a, const struct rbd_trash_spec *b)

@@ -306,23 +306,66 @@ static void test_encode_clone(void **state)
 static int try_overlap(struct decoder d)
 {
     uint64_t overlap;
+    bool shows;
 
-    return rbd_decode_overlap(d, &overlap);
+    return rbd_decode_overlap(d, &shows, &overlap);
 }
 
 static void test_overlap(void **state)
 {
     uint64_t overlap = 77;
+    bool shows = false;
     uint8_t *bytes;
 
     (void)state;
-    assert_int_equal(rbd_decode_overlap(hex_decoder("01 0000800000000000", &bytes), &overlap), 0);
+    assert_int_equal(
+        rbd_decode_overlap(hex_decoder("01 0000800000000000", &bytes), &shows, &overlap), 0);
     free(bytes);
+    assert_true(shows);
     assert_int_equal(overlap, 8 << 20);
-    assert_int_equal(rbd_decode_overlap(hex_decoder("00", &bytes), &overlap), 0);
+    assert_int_equal(rbd_decode_overlap(hex_decoder("00", &bytes), &shows, &overlap), 0);
     free(bytes);
+    assert_false(shows);
     assert_int_equal(overlap, 0);
     assert_truncated("01 0000800000000000", 0, try_overlap);
+}
+
+static void test_detach(void **state)
+{
+    const struct rbd_parent parent = {.pool_id = 1, .image_id = "10283ab5e12", .snap_id = 5};
+    cleanup_encoder struct encoder old = {0};
+    cleanup_encoder struct encoder features = {0};
+
+    (void)state;
+    rbd_encode_old_child(&old, &parent, "102e38c681fa");
+    assert_encoded(&old, "0100000000000000 | 0b000000 '10283ab5e12' | 0500000000000000"
+                         "0c000000 '102e38c681fa'");
+    rbd_encode_op_features_set(&features, RBD_OPERATION_CLONE_CHILD, RBD_OPERATION_CLONE_CHILD);
+    assert_encoded(&features, "0200000000000000 0200000000000000");
+}
+
+static void test_sparse_copyup(void **state)
+{
+    uint8_t data[22] = {0};
+    cleanup_encoder struct encoder nothing = {0};
+    cleanup_encoder struct encoder some = {0};
+    cleanup_encoder struct encoder all = {0};
+
+    (void)state;
+    assert_int_equal(rbd_encode_sparse_copyup(&nothing, data, sizeof(data), 4), 0);
+    assert_encoded(&nothing, "00000000 00000000");
+    /* blocks: 0 | data data | 0 0 | half a block with data */
+    data[7] = 1;
+    data[8] = 2;
+    data[21] = 3;
+    assert_int_equal(rbd_encode_sparse_copyup(&some, data, sizeof(data), 4), 10);
+    assert_encoded(&some, "02000000 | 0400000000000000 0800000000000000"
+                          "1400000000000000 0200000000000000"
+                          "0a000000 | 00000001 02000000 | 0003");
+    memset(data, 0xff, sizeof(data));
+    assert_int_equal(rbd_encode_sparse_copyup(&all, data, 8, 4), 8);
+    assert_encoded(&all, "01000000 | 0000000000000000 0800000000000000"
+                         "08000000 | ffffffffffffffff");
 }
 
 static int try_children(struct decoder d)
@@ -379,6 +422,8 @@ int main(void)
         cmocka_unit_test(test_encode_snapshot),
         cmocka_unit_test(test_encode_clone),
         cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_detach),
+        cmocka_unit_test(test_sparse_copyup),
         cmocka_unit_test(test_children),
     };
 
