@@ -62,7 +62,8 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/docker-volume-rados $(BUILD)/docker-volume-rados-server \
             $(BUILD)/radosvol-blockd $(BUILD)/radosvol-freeze $(BUILD)/radosvol
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
-LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS))
+LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS)) \
+            $(BUILD)/tests/exerciser/exerciser
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 
 .PHONY: all tests unit live check asan tsan fuzz format lint install deb clean
@@ -108,6 +109,9 @@ $(BUILD)/radosvol: $(call obj,$(CLI_MAIN) $(COMMON_SRCS)) $(BUILD)/libcli.a $(BU
 $(BUILD)/tests/driver/%: $(BUILD)/obj/tests/driver/%.o $(BUILD)/libdriver.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_DRIVER)
+$(BUILD)/tests/exerciser/%: $(BUILD)/obj/tests/exerciser/%.o $(BUILD)/libdriver.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_DRIVER)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libcli.a $(BUILD)/libserver.a $(BUILD)/libdriver.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_SERVER)
