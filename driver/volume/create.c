@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "image/io.h"
 #include "image/lifecycle.h"
+#include "volume/clone.h"
 #include "volume/filesystem.h"
 #include "volume/metadata.h"
 #include "volume/volume.h"
@@ -95,6 +96,7 @@ static int check_compatible(const struct volume_options *options, const struct v
         {OPTION_OWNER, "owner", options->owner, facts->owner},
         {OPTION_DATA_POOL, "data-pool", options->data_pool, facts->data_pool},
         {OPTION_OBJECT_SIZE, "object-size", object_size[0], object_size[1]},
+        {OPTION_FROM, "from", options->from, facts->from},
         {OPTION_PROTECT, "protect", options->protect ? "true" : "false",
          facts->protect ? "true" : "false"},
     };
@@ -271,6 +273,21 @@ static int make_image(struct cluster *cluster, const char *name,
     return r;
 }
 
+static int create_clone(struct cluster *cluster, const char *name,
+                        const struct volume_options *options, int64_t deadline, struct error *err)
+{
+    char source[FROM_MAX];
+    char *snapshot;
+    int r;
+
+    snprintf(source, sizeof(source), "%s", options->from);
+    snapshot = strchr(source, '@');
+    if (snapshot)
+        *snapshot++ = '\0';
+    r = volume_clone(cluster, source, snapshot, name, options, deadline, err);
+    return r == -EEXIST ? check_existing(cluster, name, options, deadline, err) : r;
+}
+
 int volume_create(struct cluster *cluster, const char *name, const struct volume_options *options,
                   const char *scratch_dir, int64_t deadline, struct error *err)
 {
@@ -278,13 +295,15 @@ int volume_create(struct cluster *cluster, const char *name, const struct volume
     struct rbd_pairs metadata = {0};
     int r = volume_name_check(name, err);
 
-    if (r == 0)
+    if (r == 0 && !options->from[0]) /* of a clone only its source can tell */
         r = volume_options_check(options, err);
     if (r < 0)
         return r;
     r = check_existing(cluster, name, options, deadline, err);
     if (r != -ENOENT)
         return r;
+    if (options->from[0])
+        return create_clone(cluster, name, options, deadline, err);
     if (options->data_pool[0]) {
         spec.data_pool_id = cluster_pool_lookup(cluster, options->data_pool, err);
         if (spec.data_pool_id < 0)

@@ -36,16 +36,37 @@ static int add_labels(struct rbd_pairs *pairs, const struct rbd_pairs *labels)
     return r;
 }
 
-int metadata_from_options(const struct volume_options *options, struct rbd_pairs *ret)
+struct fact {
+    const char *key;
+    const char *value; /* "": none */
+};
+
+static int make_pairs(const struct fact *facts, size_t count, const struct rbd_pairs *labels,
+                      struct rbd_pairs *ret)
 {
     struct rbd_pairs pairs = {0};
+    int r = 0;
+
+    for (size_t i = 0; i < count && r == 0; i++) {
+        if (facts[i].value[0])
+            r = pairs_add(&pairs, facts[i].key, facts[i].value);
+    }
+    if (r == 0)
+        r = add_labels(&pairs, labels);
+    if (r < 0) {
+        rbd_pairs_free(&pairs);
+        return r;
+    }
+    *ret = pairs;
+    return 0;
+}
+
+int metadata_from_options(const struct volume_options *options, struct rbd_pairs *ret)
+{
     char uid[16];
     char gid[16];
     char mode[16];
-    const struct {
-        const char *key;
-        const char *value;
-    } facts[] = {
+    const struct fact facts[] = {
         {META_FS, filesystem_name(options->fs)},
         {META_UID, uid},
         {META_GID, gid},
@@ -55,23 +76,30 @@ int metadata_from_options(const struct volume_options *options, struct rbd_pairs
         {META_DATA_POOL, options->data_pool},
         {META_PROTECT, options->protect ? "true" : ""},
     };
-    int r = 0;
 
     snprintf(uid, sizeof(uid), "%u", (unsigned)options->uid);
     snprintf(gid, sizeof(gid), "%u", (unsigned)options->gid);
     snprintf(mode, sizeof(mode), "%04o", (unsigned)options->mode);
-    for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]) && r == 0; i++) {
-        if (facts[i].value[0])
-            r = pairs_add(&pairs, facts[i].key, facts[i].value);
-    }
-    if (r == 0)
-        r = add_labels(&pairs, &options->labels);
-    if (r < 0) {
-        rbd_pairs_free(&pairs);
-        return r;
-    }
-    *ret = pairs;
-    return 0;
+    return make_pairs(facts, sizeof(facts) / sizeof(facts[0]), &options->labels, ret);
+}
+
+int metadata_for_clone(const struct volume_options *options, const struct volume_facts *source,
+                       struct rbd_pairs *ret)
+{
+    const struct fact facts[] = {
+        {META_FS, source->formatted ? filesystem_name(source->fs) : ""},
+        {META_UID, source->uid},
+        {META_GID, source->gid},
+        {META_MODE, source->mode},
+        {META_MOUNT_OPTIONS, options->mount_options},
+        {META_OWNER, options->owner},
+        {META_DATA_POOL, options->data_pool},
+        {META_PROTECT, options->protect ? "true" : ""},
+        /* At least this, so that the sweep knows the image as ours (lifecycle.h). */
+        {META_FROM, options->from[0] ? options->from : source->name},
+    };
+
+    return make_pairs(facts, sizeof(facts) / sizeof(facts[0]), &options->labels, ret);
 }
 
 static void copy_fact(const struct image_header *header, const char *key, char *text, size_t size)
@@ -133,6 +161,7 @@ int metadata_to_facts(const struct image_header *header, const char *name, struc
     copy_fact(header, META_MOUNT_OPTIONS, facts.mount_options, sizeof(facts.mount_options));
     copy_fact(header, META_OWNER, facts.owner, sizeof(facts.owner));
     copy_fact(header, META_DATA_POOL, facts.data_pool, sizeof(facts.data_pool));
+    copy_fact(header, META_FROM, facts.from, sizeof(facts.from));
     copy_fact(header, META_UID, facts.uid, sizeof(facts.uid));
     copy_fact(header, META_GID, facts.gid, sizeof(facts.gid));
     copy_fact(header, META_MODE, facts.mode, sizeof(facts.mode));

@@ -26,7 +26,9 @@
  *   build root file systems in one. Set-user-id programs do work, as they do on Docker's local
  *   volumes: images are unpacked into volumes with sudo or ping in them.
  * - ext4: errors=remount-ro, so that a damaged file system stops taking writes at once. xfs shuts
- *   down by itself. */
+ *   down by itself.
+ * - xfs: nouuid, so that a clone can be mounted on the host of its source. That no volume is
+ * mounted twice is the business of its lock. */
 
 enum on {
     EXT4 = 1 << FILESYSTEM_EXT4,
@@ -226,8 +228,7 @@ int mount_options_parse(enum filesystem fs, const char *text, unsigned long *ret
         flags |= MS_NODEV;
     if (!given[DISCARD])
         fits = fits && append_text(data, "discard");
-    if (fs == FILESYSTEM_EXT4)
-        fits = fits && append_text(data, "errors=remount-ro");
+    fits = fits && append_text(data, fs == FILESYSTEM_EXT4 ? "errors=remount-ro" : "nouuid");
     if (!fits)
         return error_set(err, -EINVAL, "mount options are too long: at most %d characters",
                          MOUNT_OPTIONS_MAX - 1);

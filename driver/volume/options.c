@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/snapshot.h"
 #include "volume/text.h"
 
 #define LABEL_PREFIX    "label."
@@ -204,6 +205,20 @@ static int set_protect(struct volume_options *options, const char *value)
     return 0;
 }
 
+static int set_from(struct volume_options *options, const char *value)
+{
+    char volume[VOLUME_NAME_MAX];
+    size_t len = strcspn(value, "@");
+
+    if (len >= sizeof(volume))
+        return -EINVAL;
+    snprintf(volume, sizeof(volume), "%.*s", (int)len, value);
+    if (!is_word(volume, "_.-", sizeof(volume)) ||
+        (value[len] && snapshot_check_name(value + len + 1, NULL) < 0))
+        return -EINVAL;
+    return copy_text(options->from, sizeof(options->from), value);
+}
+
 struct option {
     const char *key;
     enum option_bit bit;
@@ -225,6 +240,7 @@ static const struct option option_table[] = {
     {"object-size", OPTION_OBJECT_SIZE, set_object_size,
      "a power of two from 64K to 32M, such as 4M"},
     {"protect", OPTION_PROTECT, set_protect, "true or false"},
+    {"from", OPTION_FROM, set_from, "the name of a volume, or volume@snapshot"},
 };
 
 #define OPTION_COUNT (sizeof(option_table) / sizeof(option_table[0]))

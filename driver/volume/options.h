@@ -16,6 +16,7 @@
 #define MOUNT_OPTIONS_MAX 256
 #define OWNER_MAX         128
 #define POOL_NAME_MAX     128
+#define FROM_MAX          (VOLUME_NAME_MAX + RBD_NAME_MAX)
 
 /* A volume's name: [A-Za-z0-9][A-Za-z0-9_.-]*, at most 200 bytes. 0, or -EINVAL with err saying
  * what is wrong and what is allowed. */
@@ -40,6 +41,7 @@ enum option_bit {
     OPTION_DATA_POOL = 1 << 7,
     OPTION_OBJECT_SIZE = 1 << 8,
     OPTION_PROTECT = 1 << 9,
+    OPTION_FROM = 1 << 10,
 };
 
 struct volume_options {
@@ -54,6 +56,7 @@ struct volume_options {
     char data_pool[POOL_NAME_MAX]; /* "" for the pool of the header */
     uint8_t order;                 /* log2 of the object size */
     bool protect;                  /* removal is refused */
+    char from[FROM_MAX];           /* "volume" or "volume@snapshot" to clone (clone.h); "": none */
     struct rbd_pairs labels;       /* without the "label." in front, sorted by key */
 };
 

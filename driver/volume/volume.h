@@ -37,6 +37,7 @@ struct volume_facts {
     bool protect;
     char owner[OWNER_MAX];
     char data_pool[POOL_NAME_MAX];
+    char from[FROM_MAX];            /* what it was cloned from; "" when it was not */
     char uid[12], gid[12], mode[8]; /* as asked for at creation; "" when unknown */
     struct timespec created;
     struct rbd_pairs labels;    /* volume_facts_free */
@@ -52,11 +53,11 @@ static inline void cleanup_volume_factsp(struct volume_facts *facts)
 }
 #define cleanup_volume_facts __attribute__((cleanup(cleanup_volume_factsp)))
 
-/* Make a volume. An existing one is success when every option asked for (options->given, labels)
- * is what the volume has, and -EEXIST with err naming the first different option and both values
- * otherwise. SCRATCH_DIR: a local directory for the sparse file in which xfs is made.
- * On failure there is no volume and no debris (or, when the cluster went away meanwhile, debris
- * that volume_sweep removes and nobody sees). */
+/* Make a volume, empty or a clone (options->from). An existing one is success when every option
+ * asked for (options->given, labels) is what the volume has, and -EEXIST with err naming the first
+ * different option and both values otherwise. SCRATCH_DIR: a local directory for the sparse file in
+ * which xfs is made. On failure there is no volume and no debris (or, when the cluster went away
+ * meanwhile, debris that volume_sweep removes and nobody sees). */
 int volume_create(struct cluster *cluster, const char *name, const struct volume_options *options,
                   const char *scratch_dir, int64_t deadline, struct error *err);
 

@@ -291,9 +291,6 @@ SPECIAL = {
                    ["rm special"]),
     "striping": (["create --size 1G --stripe-unit 65536 --stripe-count 4 special"],
                  ["rm special"]),
-    "clone": (["create --size 1G parent", "snap create parent@snap", "snap protect parent@snap",
-               f"clone {POOL}/parent@snap {POOL}/special"],
-              ["rm special", "snap unprotect parent@snap", "snap purge parent"]),
 }
 
 

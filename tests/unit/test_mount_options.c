@@ -46,7 +46,7 @@ static void test_defaults(void **state)
 {
     (void)state;
     assert_mounts(FILESYSTEM_EXT4, "", MS_NODEV, EXT4_DEFAULTS);
-    assert_mounts(FILESYSTEM_XFS, "", MS_NODEV, "discard");
+    assert_mounts(FILESYSTEM_XFS, "", MS_NODEV, "discard,nouuid");
 }
 
 static void test_flags(void **state)
@@ -56,15 +56,15 @@ static void test_flags(void **state)
     assert_mounts(FILESYSTEM_XFS, "relatime,nodiratime,lazytime,nosuid,noexec,sync,dirsync",
                   MS_NODEV | MS_RELATIME | MS_NODIRATIME | MS_LAZYTIME | MS_NOSUID | MS_NOEXEC |
                       MS_SYNCHRONOUS | MS_DIRSYNC,
-                  "discard");
-    assert_mounts(FILESYSTEM_XFS, "strictatime,nodev", MS_NODEV | MS_STRICTATIME, "discard");
+                  "discard,nouuid");
+    assert_mounts(FILESYSTEM_XFS, "strictatime,nodev", MS_NODEV | MS_STRICTATIME, "discard,nouuid");
 }
 
 static void test_defaults_switched_off(void **state)
 {
     (void)state;
-    assert_mounts(FILESYSTEM_XFS, "dev", 0, "discard");
-    assert_mounts(FILESYSTEM_XFS, "nodiscard,dev", 0, "nodiscard");
+    assert_mounts(FILESYSTEM_XFS, "dev", 0, "discard,nouuid");
+    assert_mounts(FILESYSTEM_XFS, "nodiscard,dev", 0, "nodiscard,nouuid");
     assert_mounts(FILESYSTEM_EXT4, "nodiscard", MS_NODEV, "nodiscard,errors=remount-ro");
     assert_mounts(FILESYSTEM_EXT4, "discard", MS_NODEV, EXT4_DEFAULTS);
 }
@@ -78,7 +78,8 @@ static void test_data(void **state)
     assert_mounts(FILESYSTEM_EXT4, "commit=30,data=ordered", MS_NODEV,
                   "commit=30,data=ordered," EXT4_DEFAULTS);
     assert_mounts(FILESYSTEM_XFS, "logbufs=8,logbsize=256k,allocsize=64m,inode64,largeio,wsync",
-                  MS_NODEV, "logbufs=8,logbsize=256k,allocsize=64m,inode64,largeio,wsync,discard");
+                  MS_NODEV,
+                  "logbufs=8,logbsize=256k,allocsize=64m,inode64,largeio,wsync,discard,nouuid");
 }
 
 /* What could lose, expose or hide data, or reaches outside the volume. */

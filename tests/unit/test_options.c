@@ -91,6 +91,7 @@ static void test_each_option(void **state)
     assert_set("data-pool", "ec-4.2_ssd");
     assert_set("object-size", "8M");
     assert_set("protect", "true");
+    assert_set("from", "db-1@monday.2");
     assert_int_equal(options.size, 3 * TIB / 2);
     assert_int_equal(options.fs, FILESYSTEM_XFS);
     assert_string_equal(options.mount_options, "noatime,logbufs=8");
@@ -99,9 +100,10 @@ static void test_each_option(void **state)
     assert_int_equal(options.mode, 01777);
     assert_string_equal(options.owner, "Zoë from the database team");
     assert_string_equal(options.data_pool, "ec-4.2_ssd");
+    assert_string_equal(options.from, "db-1@monday.2");
     assert_int_equal(options.order, 23);
     assert_true(options.protect);
-    assert_int_equal(options.given, (1 << 10) - 1);
+    assert_int_equal(options.given, (1 << 11) - 1);
     assert_check(0, "");
 }
 
@@ -141,6 +143,11 @@ static void test_malformed_values(void **state)
     assert_refused("object-size", "65535", "a power of two from 64K to 32M");
     assert_refused("protect", "yes", "use true or false");
     assert_refused("protect", "", "use true or false");
+    assert_refused("from", "", "use the name of a volume, or volume@snapshot");
+    assert_refused("from", "db@", "use the name of a volume, or volume@snapshot");
+    assert_refused("from", "@monday", "use the name of a volume, or volume@snapshot");
+    assert_refused("from", "a/b@monday", "use the name of a volume, or volume@snapshot");
+    assert_refused("from", "db@mon day", "use the name of a volume, or volume@snapshot");
     assert_refused("data-pool", "", "the name of a pool");
     assert_refused("data-pool", "a/b", "the name of a pool");
     assert_refused("owner", "a\nb", "option 'owner' has value 'a?b'");
@@ -158,10 +165,10 @@ static void test_malformed_values(void **state)
 
 static void test_unknown_keys(void **state)
 {
-    static const char *const keys[] = {"",      "Size",     "size ", "from", "access",
+    static const char *const keys[] = {"",      "Size",     "size ", "From", "access",
                                        "label", "labels.a", "o",     "fs2",  "sizes"};
     const char *all = "the options are size, fs, mount-options, uid, gid, mode, owner, data-pool, "
-                      "object-size, protect, label.<key>";
+                      "object-size, protect, from, label.<key>";
 
     (void)state;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
