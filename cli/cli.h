@@ -75,7 +75,9 @@ void progress_end(void);
 void progress_of_survey(void *arg, size_t done, size_t total); /* for volume_survey */
 
 /* The commands. */
+int command_clone(struct cli *cli, int argc, char *argv[]);
 int command_doctor(struct cli *cli, int argc, char *argv[]);
+int command_flatten(struct cli *cli, int argc, char *argv[]);
 int command_holders(struct cli *cli, int argc, char *argv[]);
 int command_inspect(struct cli *cli, int argc, char *argv[]);
 int command_keeper(struct cli *cli, int argc, char *argv[]);

@@ -23,6 +23,8 @@ static const struct command commands[] = {
     {"holders", "who holds which volume, and whether that client lives", command_holders},
     {"takeover", "take a volume away from a host that is cut off", command_takeover},
     {"recover", "free all volumes of a lost host", command_recover},
+    {"clone", "make a volume that begins as another one, or a snapshot of it", command_clone},
+    {"flatten", "make a clone independent of its source", command_flatten},
     {"mount", "mount a volume here without Docker", command_mount},
     {"umount", "undo a mount", command_umount},
     {"doctor", "check this host, the cluster and the volumes", command_doctor},

@@ -239,6 +239,19 @@ int volume_clone(struct cluster *cluster, const char *source_name, const char *s
     return r < 0 ? error_wrap(err, "cannot clone volume '%s' as '%s'", source_name, name) : 0;
 }
 
+int volume_clone_from(struct cluster *cluster, const char *name,
+                      const struct volume_options *options, int64_t deadline, struct error *err)
+{
+    char source[FROM_MAX];
+    char *snapshot;
+
+    snprintf(source, sizeof(source), "%s", options->from);
+    snapshot = strchr(source, '@');
+    if (snapshot)
+        *snapshot++ = '\0';
+    return volume_clone(cluster, source, snapshot, name, options, deadline, err);
+}
+
 struct report {
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *arg;

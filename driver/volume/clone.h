@@ -27,6 +27,10 @@ int volume_clone(struct cluster *cluster, const char *source, const char *snapsh
                  const char *name, const struct volume_options *options, int64_t deadline,
                  struct error *err);
 
+/* The same for OPTIONS->from, "source" or "source@snapshot". */
+int volume_clone_from(struct cluster *cluster, const char *name,
+                      const struct volume_options *options, int64_t deadline, struct error *err);
+
 /* Copy what a clone still shares, so that it needs its source no more. While it is mounted
  * nowhere: image/flatten.h. PROGRESS (may be NULL) counts objects and is called from this thread.
  * Cut off, it goes on where it was when called again. 0, also for what is no clone; -EBUSY (err

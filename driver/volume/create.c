@@ -276,15 +276,8 @@ static int make_image(struct cluster *cluster, const char *name,
 static int create_clone(struct cluster *cluster, const char *name,
                         const struct volume_options *options, int64_t deadline, struct error *err)
 {
-    char source[FROM_MAX];
-    char *snapshot;
-    int r;
+    int r = volume_clone_from(cluster, name, options, deadline, err);
 
-    snprintf(source, sizeof(source), "%s", options->from);
-    snapshot = strchr(source, '@');
-    if (snapshot)
-        *snapshot++ = '\0';
-    r = volume_clone(cluster, source, snapshot, name, options, deadline, err);
     return r == -EEXIST ? check_existing(cluster, name, options, deadline, err) : r;
 }
 

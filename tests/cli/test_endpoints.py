@@ -9,6 +9,8 @@ from lib.plugin import PluginError
 NEEDS = {
     "Volume.Inspect": {"Name": "good"},
     "Volume.Holders": {},
+    "Volume.Clone": {"Name": "good", "To": "new"},
+    "Volume.Flatten": {"Name": "good"},
 }
 
 
