@@ -84,5 +84,8 @@ int command_keeper(struct cli *cli, int argc, char *argv[]);
 int command_ls(struct cli *cli, int argc, char *argv[]);
 int command_mount(struct cli *cli, int argc, char *argv[]);
 int command_recover(struct cli *cli, int argc, char *argv[]);
+int command_restore(struct cli *cli, int argc, char *argv[]);
+int command_resize(struct cli *cli, int argc, char *argv[]);
+int command_snapshot(struct cli *cli, int argc, char *argv[]);
 int command_takeover(struct cli *cli, int argc, char *argv[]);
 int command_umount(struct cli *cli, int argc, char *argv[]);

@@ -87,6 +87,7 @@ static json_t *facts_json(const struct volume_facts *facts, enum holder_life lif
     object_add(object, "features", feature_list(facts->features));
     object_add(object, "labels", object_of(&facts->labels));
     object_add(object, "takeovers", object_of(&facts->takeovers));
+    object_add(object, "restores", object_of(&facts->restores));
     return object;
 }
 

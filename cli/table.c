@@ -35,6 +35,7 @@ static int column_flags(enum column_kind kind)
         return SCOLS_FL_RIGHT;
     case COLUMN_WORDS:
         return SCOLS_FL_WRAP;
+    case COLUMN_BOOLEAN:
     case COLUMN_TEXT:
         break;
     }
@@ -59,6 +60,8 @@ struct table *table_new(const struct cli *cli, const char *name, const struct co
         check(!column);
         if (columns[i].kind == COLUMN_NUMBER || columns[i].kind == COLUMN_SIZE)
             scols_column_set_json_type(column, SCOLS_JSON_NUMBER);
+        if (columns[i].kind == COLUMN_BOOLEAN)
+            scols_column_set_json_type(column, SCOLS_JSON_BOOLEAN);
     }
     return table;
 }

@@ -15,8 +15,9 @@
 enum column_kind {
     COLUMN_TEXT,
     COLUMN_NUMBER,
-    COLUMN_SIZE,  /* bytes in JSON, "10G" in text */
-    COLUMN_WORDS, /* text that is broken into lines where the terminal is too narrow */
+    COLUMN_SIZE,    /* bytes in JSON, "10G" in text */
+    COLUMN_BOOLEAN, /* "yes" and "no" as texts */
+    COLUMN_WORDS,   /* text that is broken into lines where the terminal is too narrow */
 };
 
 struct column {

@@ -47,5 +47,12 @@ int filesystem_leave(const char *target, struct error *err);
 /* Is something mounted on TARGET, and from which device number? 0 with *ret_device, or -ENOENT. */
 int filesystem_mounted(const char *target, dev_t *ret_device);
 
+/* Make the file system that is mounted from the block device DEVICE on TARGET as large as that
+ * device, while it is in use: *ret_before and *ret_after are its bytes. 0, also when it is so
+ * already or is mounted read-only (then 0 bytes); or a negative errno with err. Waits for the
+ * device's writes, however long that takes. */
+int filesystem_grow(const char *device, const char *target, uint64_t *ret_before,
+                    uint64_t *ret_after, struct error *err);
+
 /* Bytes used and size of the file system mounted on TARGET. */
 int filesystem_usage(const char *target, uint64_t *ret_used, uint64_t *ret_size);

@@ -172,6 +172,8 @@ int metadata_to_facts(const struct image_header *header, const char *name, struc
     r = copy_pairs(header, META_LABEL, &facts.labels);
     if (r == 0)
         r = copy_pairs(header, TAKEOVER_KEY, &facts.takeovers);
+    if (r == 0)
+        r = copy_pairs(header, ROLLBACK_RECORD_KEY, &facts.restores);
     if (r < 0) {
         volume_facts_free(&facts);
         return r;

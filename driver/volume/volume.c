@@ -24,6 +24,7 @@ void volume_facts_free(struct volume_facts *facts)
 {
     rbd_pairs_free(&facts->labels);
     rbd_pairs_free(&facts->takeovers);
+    rbd_pairs_free(&facts->restores);
     *facts = (struct volume_facts){0};
 }
 

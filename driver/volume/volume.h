@@ -42,6 +42,7 @@ struct volume_facts {
     struct timespec created;
     struct rbd_pairs labels;    /* volume_facts_free */
     struct rbd_pairs takeovers; /* when (RFC 3339) and what happened; see image/takeover.h */
+    struct rbd_pairs restores;  /* likewise; see image/rollback.h */
     struct lock_info lock;      /* holder: count > 0 */
     char unwritable[256];       /* why it cannot be mounted for writing; "" when it can */
 };

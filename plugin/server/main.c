@@ -139,7 +139,12 @@ static int start_fronts(struct volume_driver *driver, const struct attach *attac
                         struct fronts *ret, struct error *err)
 {
     static const struct endpoint *const endpoints[] = {
-        volume_driver_endpoints, operator_volume_endpoints, operator_clone_endpoints, NULL};
+        volume_driver_endpoints,
+        operator_volume_endpoints,
+        operator_snapshot_endpoints,
+        operator_clone_endpoints,
+        NULL,
+    };
     const char *address = driver->settings->metrics_address;
     struct error why = {0};
     int r;

@@ -196,6 +196,12 @@ void mounts_forget(struct mounts *mounts, struct slot *slot)
     pthread_mutex_unlock(&mounts->lock);
 }
 
+int mounts_grow(struct mounts *mounts, struct slot *slot, uint64_t *ret_size, struct error *err)
+{
+    *ret_size = 0;
+    return slot->state == SLOT_MOUNTED ? slot_grow(mounts, slot, ret_size, err) : 0;
+}
+
 void mounts_let_go(struct mounts *mounts, struct slot *slot)
 {
     slot_give(mounts, slot);

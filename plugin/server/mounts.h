@@ -22,6 +22,10 @@
  * Somebody: another mount namespace that got a copy of the mount, or a process with its working
  * directory there. The unmount is a success for dockerd all the same, it would not come again.
  *
+ * While it is mounted, its file system follows the size of its device: the device is looked at each
+ * second, and when it has grown, or was mounted anew, the file system is made as large as it. (Not
+ * by the blockd: it must not touch the files of its own device, or it would wait for itself.)
+ *
  * After a restart of the server the slots come from the ledger files and what is really mounted. */
 
 struct mounts;
@@ -57,6 +61,10 @@ int mounts_check_unused(struct mounts *mounts, struct slot *slot, int64_t deadli
                         struct error *err);
 /* Of a held and unused volume that was removed from the cluster: keep no file for it. */
 void mounts_forget(struct mounts *mounts, struct slot *slot);
+/* Of a held volume: make its file system as large as its device if it is mounted here (*ret_size:
+ * its bytes, 0 when it is not). Whatever makes a device larger, this happens by itself within a few
+ * seconds; it is for those who want to know. */
+int mounts_grow(struct mounts *mounts, struct slot *slot, uint64_t *ret_size, struct error *err);
 void mounts_let_go(struct mounts *mounts, struct slot *slot);
 
 /* What there is of a volume on this host, for Status. Does not block. */

@@ -162,10 +162,13 @@ static void retry_volume(void *arg)
     struct mounts *mounts = retry->mounts;
     struct error err = {0};
     struct slot *slot = NULL;
+    uint64_t size;
 
     if (slot_take(mounts, retry->volume, deadline_in_ms(RETRY_MS), &slot, &err) == 0) {
         if (slot->state == SLOT_LINGERING && slot->entry.ref_count == 0)
             slot_take_down(mounts, slot, 0, deadline_in_ms(RETRY_MS), &err);
+        else if (slot->state == SLOT_MOUNTED)
+            slot_grow(mounts, slot, &size, &err);
         pthread_mutex_lock(&mounts->lock);
         slot->retrying = false;
         pthread_mutex_unlock(&mounts->lock);
@@ -191,8 +194,9 @@ static void detach_orphans(struct mounts *mounts)
     }
 }
 
-/* Hand what lingers to threads, for an unmount can take as long as the cluster is away. */
-static void retry_lingering(struct mounts *mounts)
+/* Hand what lingers, and what is to grow, to threads: an unmount and the growth of a file system
+ * can take as long as the cluster is away. */
+static void look_after_slots(struct mounts *mounts)
 {
     struct slot *slot = NULL;
     WITH_LOCK(&mounts->lock);
@@ -201,7 +205,8 @@ static void retry_lingering(struct mounts *mounts)
     {
         struct retry *retry;
 
-        if (slot->state != SLOT_LINGERING || slot->busy || slot->retrying)
+        if (slot->busy || slot->retrying ||
+            (slot->state != SLOT_LINGERING && !slot_wants_growth(slot)))
             continue;
         retry = malloc(sizeof(*retry));
         if (!retry)
@@ -225,7 +230,7 @@ void *mounts_janitor_main(void *arg)
     while (!stopping) {
         struct timespec until = deadline_timespec(deadline_in_ms(TICK_MS));
 
-        retry_lingering(mounts);
+        look_after_slots(mounts);
         detach_orphans(mounts);
         pthread_mutex_lock(&mounts->lock);
         while (!mounts->stopping) {
@@ -259,7 +264,7 @@ void mounts_stop(struct mounts *mounts, int64_t deadline)
     mounts->stopping = true;
     pthread_cond_signal(&mounts->changed);
     pthread_mutex_unlock(&mounts->lock);
-    retry_lingering(mounts);
+    look_after_slots(mounts);
     do
         nanosleep(&moment, NULL);
     while (is_working(mounts) && deadline_left_ms(deadline) > 0);

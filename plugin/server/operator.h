@@ -19,6 +19,7 @@
  * calls for the same volume wait for each other, and one that would wait too long is refused with
  * the words for what it waits for. Between hosts the image's lock does the same. */
 
+extern const struct endpoint operator_snapshot_endpoints[];
 extern const struct endpoint operator_volume_endpoints[];
 extern const struct endpoint operator_clone_endpoints[];
 

@@ -9,10 +9,11 @@
 #include "image/ownership.h"
 #include "image/takeover.h"
 #include "plugin/server/status.h"
+#include "volume/resize.h"
 #include "volume/survey.h"
 #include "volume/volume.h"
 
-/* Volume.Inspect, Volume.Holders */
+/* Volume.Inspect, Holders, Resize */
 
 static void add_life(const struct operation *operation, const struct volume_facts *facts,
                      json_t *status)
@@ -108,6 +109,38 @@ static int holders(struct operation *operation, struct error *err)
     return r;
 }
 
+static int resize(struct operation *operation, struct error *err)
+{
+    cleanup_volume_facts struct volume_facts facts = {0};
+    const struct json_request *request = operation->request;
+    uint64_t filesystem_size = 0;
+    uint64_t size;
+    int r = size_parse(request->size, &size);
+
+    if (r < 0)
+        return error_set(err, r, "\"Size\" is '%.64s'; it must be a size such as 20G",
+                         request->size);
+    r = volume_resize(operation->cluster, request->name, size, operation->driver->settings->host,
+                      operation->deadline, &facts, err);
+    if (r == 0)
+        r = mounts_grow(operation->driver->mounts, operation->slot, &filesystem_size, err);
+    if (r < 0)
+        return r;
+    operator_add(operation->reply, "Size", json_integer((json_int_t)size));
+    if (filesystem_size > 0)
+        operator_add(operation->reply, "FilesystemSize", json_integer((json_int_t)filesystem_size));
+    return 0;
+}
+
+static void handle_resize(void *service, const struct json_request *request, int64_t deadline,
+                          struct reply *reply)
+{
+    static const struct operator_call call = {
+        .name = "Volume.Resize", .doing = "it is being resized", .work = resize};
+
+    operator_run(&call, service, request, deadline, reply);
+}
+
 static void handle_inspect(void *service, const struct json_request *request, int64_t deadline,
                            struct reply *reply)
 {
@@ -136,5 +169,11 @@ const struct endpoint operator_volume_endpoints[] = {
      .kind = ENDPOINT_OPERATES,
      .limit_ms = 60000,
      .late = "nothing has changed"},
+    {.path = "/Volume.Resize",
+     .needs = NEED_NAME | NEED_SIZE,
+     .handle = handle_resize,
+     .kind = ENDPOINT_OPERATES,
+     .limit_ms = 120000,
+     .late = "it goes on in the background and may still succeed"},
     {0},
 };

@@ -9,7 +9,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "volume/filesystem.h"
 
 void slots_init_cond(pthread_cond_t *cond)
 {
@@ -147,6 +149,49 @@ int slot_bring_up(struct mounts *mounts, struct slot *slot, int64_t deadline, st
     int r = attach_up(&mounts->attach, &entry, deadline, err);
     enum slot_state failed = entry.device[0] != '\0' ? SLOT_LINGERING : SLOT_IDLE;
 
+    slot->grown_to = 0;
     slot_update(mounts, slot, &entry, r < 0 ? failed : SLOT_MOUNTED);
+    return r;
+}
+
+/* 0: there is no such device. */
+static uint64_t device_size(const char *device)
+{
+    const char *slash = strrchr(device, '/');
+    cleanup_free char *text = NULL;
+    char path[PATH_MAX];
+    size_t len;
+
+    if (!slash)
+        return 0;
+    snprintf(path, sizeof(path), "/sys/class/block/%s/size", slash + 1);
+    if (file_read(path, 64, &text, &len, NULL) < 0)
+        return 0;
+    return strtoull(text, NULL, 10) * 512; /* in sectors of that size, whatever the device's */
+}
+
+bool slot_wants_growth(const struct slot *slot)
+{
+    return slot->state == SLOT_MOUNTED && device_size(slot->entry.device) != slot->grown_to;
+}
+
+int slot_grow(struct mounts *mounts, struct slot *slot, uint64_t *ret_size, struct error *err)
+{
+    const char *device = slot->entry.device;
+    uint64_t size = device_size(device);
+    char target[PATH_MAX];
+    uint64_t before;
+    LOG_VOLUME(slot->entry.volume);
+    int r;
+
+    attach_target(&mounts->attach, slot->entry.volume, target);
+    r = filesystem_grow(device, target, &before, ret_size, err);
+    if (r < 0)
+        log_error("volume '%s': %s", slot->entry.volume, err->text);
+    else if (*ret_size > before)
+        log_info("volume '%s': its file system has grown from %llu to %llu bytes",
+                 slot->entry.volume, (unsigned long long)before, (unsigned long long)*ret_size);
+    WITH_LOCK(&mounts->lock);
+    slot->grown_to = size;
     return r;
 }

@@ -19,7 +19,8 @@ struct slot {
     enum slot_state state;
     bool busy;
     const char *doing;   /* with what: a constant; NULL: mounting and the like */
-    bool retrying;       /* a thread is going to take it down; keeps the slot */
+    bool retrying;       /* a thread is going to look after it; keeps the slot */
+    uint64_t grown_to;   /* the device's size when the file system last followed it; 0: not yet */
     unsigned users;      /* calls that own it or wait for it */
     pthread_cond_t free; /* not busy any more */
     LIST_ENTRY(slot) next;
@@ -63,6 +64,14 @@ int slot_take_down(struct mounts *mounts, struct slot *slot, int patience_ms, in
 /* Attach and mount the volume of an owned slot, which is then mounted. */
 int slot_bring_up(struct mounts *mounts, struct slot *slot, int64_t deadline, struct error *err);
 
+/* The size of a slot's device has changed, or was not looked at since it was mounted. Does not
+ * block; called with the lock held. */
+bool slot_wants_growth(const struct slot *slot);
+
+/* Make the file system of an owned, mounted slot as large as its device; see filesystem_grow. What
+ * fails is logged, and tried again when the device changes once more or with the next mount. */
+int slot_grow(struct mounts *mounts, struct slot *slot, uint64_t *ret_size, struct error *err);
+
 /* Take over what attach_up and attach_down changed in a copy of the entry. */
 void slot_update(struct mounts *mounts, struct slot *slot, const struct ledger_entry *entry,
                  enum slot_state state);
@@ -70,5 +79,5 @@ void slot_update(struct mounts *mounts, struct slot *slot, const struct ledger_e
 /* Slots from the ledger files and from what is mounted and running. */
 int mounts_rebuild(struct mounts *mounts, struct error *err);
 
-/* Retries what lingers, each second. */
+/* Retries what lingers, and has file systems follow the size of their devices, each second. */
 void *mounts_janitor_main(void *mounts);

@@ -104,6 +104,8 @@ json_t *status_of_facts(const struct volume_facts *facts)
     bad |= json_object_set_new(status, "labels", object_of(&facts->labels));
     if (facts->takeovers.count > 0)
         bad |= json_object_set_new(status, "takeovers", object_of(&facts->takeovers));
+    if (facts->restores.count > 0)
+        bad |= json_object_set_new(status, "restores", object_of(&facts->restores));
     bad |= add_text(status, "image", facts->id);
     if (bad == 0)
         return status;

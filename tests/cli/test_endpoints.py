@@ -11,6 +11,13 @@ NEEDS = {
     "Volume.Holders": {},
     "Volume.Clone": {"Name": "good", "To": "new"},
     "Volume.Flatten": {"Name": "good"},
+    "Volume.Resize": {"Name": "good", "Size": "2G"},
+    "Snapshot.Create": {"Name": "good"},
+    "Snapshot.List": {"Name": "good"},
+    "Snapshot.Remove": {"Name": "good", "Snapshot": "s"},
+    "Snapshot.Protect": {"Name": "good", "Snapshot": "s"},
+    "Snapshot.Restore": {"Name": "good", "Snapshot": "s"},
+    "Snapshot.Unprotect": {"Name": "good", "Snapshot": "s"},
 }
 
 
