@@ -118,15 +118,15 @@ static int list_some(struct cluster *cluster, const char *object, const uint64_t
     return r;
 }
 
-int snapshot_list(struct cluster *cluster, const char *id, bool with_trashed, int64_t deadline,
-                  struct snapshots *ret, struct error *err)
+static int list_newest(struct cluster *cluster, const char *id, bool with_trashed, size_t max,
+                       int64_t deadline, struct snapshots *ret, struct error *err)
 {
     cleanup_image_header struct image_header header = {0};
     cleanup_snapshots struct snapshots list = {0};
     uint64_t ids[LIST_STEP];
     char object[OBJECT_NAME_MAX];
     int r = image_read_header(cluster, id, deadline, &header, err);
-    size_t left = header.snapc.count;
+    size_t left = header.snapc.count < max ? header.snapc.count : max;
 
     if (r < 0)
         return r;
@@ -146,6 +146,18 @@ int snapshot_list(struct cluster *cluster, const char *id, bool with_trashed, in
     *ret = list;
     list = (struct snapshots){0};
     return 0;
+}
+
+int snapshot_list(struct cluster *cluster, const char *id, bool with_trashed, int64_t deadline,
+                  struct snapshots *ret, struct error *err)
+{
+    return list_newest(cluster, id, with_trashed, SIZE_MAX, deadline, ret, err);
+}
+
+int snapshot_list_newest(struct cluster *cluster, const char *id, size_t max, int64_t deadline,
+                         struct snapshots *ret, struct error *err)
+{
+    return list_newest(cluster, id, false, max, deadline, ret, err);
 }
 
 int snapshot_find(struct cluster *cluster, const char *id, const char *name, int64_t deadline,

@@ -84,6 +84,10 @@ void snapshot_default_name(struct timespec when, char ret[SNAPSHOT_NAME_MAX]);
 int snapshot_list(struct cluster *cluster, const char *id, bool with_trashed, int64_t deadline,
                   struct snapshots *ret, struct error *err);
 
+/* The same of the newest MAX at most; those of groups and the trash count among them. */
+int snapshot_list_newest(struct cluster *cluster, const char *id, size_t max, int64_t deadline,
+                         struct snapshots *ret, struct error *err);
+
 /* The one called NAME: 0, -ENOENT (err names it), or as snapshot_list. */
 int snapshot_find(struct cluster *cluster, const char *id, const char *name, int64_t deadline,
                   struct snapshot *ret, struct error *err);

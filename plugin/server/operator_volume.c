@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "plugin/server/operator.h"
@@ -9,11 +9,12 @@
 #include "image/ownership.h"
 #include "image/takeover.h"
 #include "plugin/server/status.h"
+#include "volume/displace.h"
 #include "volume/resize.h"
 #include "volume/survey.h"
 #include "volume/volume.h"
 
-/* Volume.Inspect, Holders, Resize */
+/* Volume.Inspect, Holders, Resize, Takeover, Recover */
 
 static void add_life(const struct operation *operation, const struct volume_facts *facts,
                      json_t *status)
@@ -29,14 +30,18 @@ static void add_life(const struct operation *operation, const struct volume_fact
 static int inspect(struct operation *operation, struct error *err)
 {
     cleanup_volume_facts struct volume_facts facts = {0};
+    cleanup_snapshots struct snapshots newest = {0};
     struct error full = {0};
     json_t *status;
     json_t *answer;
     int r = operator_read_volume(operation, &facts, err);
 
+    if (r == 0)
+        r = snapshot_list_newest(operation->cluster, facts.id, STATUS_SNAPSHOTS_MAX,
+                                 operation->deadline, &newest, err);
     if (r < 0)
         return r;
-    status = status_of_facts(&facts);
+    status = status_of_facts(&facts, &newest);
     if (status) {
         add_life(operation, &facts, status);
         volume_check_space(operation->cluster, &facts, operation->deadline, &full);
@@ -52,16 +57,25 @@ static int inspect(struct operation *operation, struct error *err)
     return 0;
 }
 
+/* The host that holds a volume, or its address where its lock does not say. */
+#define HOST_MAX 256
+static void holder_host(const struct lock_holder *holder, char host[HOST_MAX], char since[64])
+{
+    ownership_parse_description(holder->description, host, HOST_MAX, since, 64);
+    if (host[0] == '\0')
+        snprintf(host, HOST_MAX, "%s", holder->address);
+}
+
 static json_t *holder_of(const struct volume_report *report)
 {
     const struct lock_holder *holder = &report->facts.lock.holder;
     json_t *json = json_object();
-    char host[256];
+    char host[HOST_MAX];
     char since[64];
 
-    ownership_parse_description(holder->description, host, sizeof(host), since, sizeof(since));
+    holder_host(holder, host, since);
     operator_add_text(json, "Name", report->name);
-    operator_add_text(json, "Host", host[0] != '\0' ? host : holder->address);
+    operator_add_text(json, "Host", host);
     operator_add_text(json, "Since", since);
     operator_add(json, "Client", json_integer((json_int_t)holder->client_id));
     operator_add_text(json, "Address", holder->address);
@@ -132,6 +146,85 @@ static int resize(struct operation *operation, struct error *err)
     return 0;
 }
 
+static int takeover(struct operation *operation, struct error *err)
+{
+    cleanup_volume_facts struct volume_facts facts = {0};
+    const struct lock_holder *holder = &facts.lock.holder;
+    char host[HOST_MAX];
+    char since[64];
+    int r = operator_read_volume(operation, &facts, err);
+
+    if (r == 0 && facts.lock.count == 0)
+        r = error_set(err, -ENOENT,
+                      "nobody holds volume '%s', so there is nothing to take over: any host can "
+                      "mount it",
+                      facts.name);
+    if (r == 0)
+        r = volume_displace(operation->cluster, &facts, operation->driver->settings->host,
+                            "an operator asked for it", operation->deadline, err);
+    if (r < 0)
+        return r;
+    holder_host(holder, host, since);
+    operator_add_text(operation->reply, "Host", host);
+    operator_add(operation->reply, "Client", json_integer((json_int_t)holder->client_id));
+    return 0;
+}
+
+/* One that fails does not keep the others. */
+static json_t *recover_one(const struct operation *operation, const struct volume_report *report)
+{
+    json_t *json = holder_of(report);
+    struct error err = {0};
+    int r = volume_displace(operation->cluster, &report->facts, operation->driver->settings->host,
+                            "an operator recovered all volumes of that host", operation->deadline,
+                            &err);
+
+    operator_add(json, "Err", reply_text(r < 0 && r != -ENOENT ? err.text : ""));
+    return json; /* -ENOENT: it let go by itself */
+}
+
+static int recover(struct operation *operation, struct error *err)
+{
+    const struct volume_survey_request all = {.look = true};
+    cleanup_volume_survey struct volume_survey survey = {0};
+    json_t *volumes = json_array();
+    json_t *failed = json_array();
+    int r = volume_survey(operation->cluster, &all, operation->deadline, &survey, err);
+
+    for (size_t i = 0; i < survey.count; i++) {
+        const struct volume_report *report = &survey.items[i];
+        char host[HOST_MAX] = "";
+        char since[64];
+
+        if (report->facts.lock.count > 0)
+            holder_host(&report->facts.lock.holder, host, since);
+        if (strcmp(host, operation->request->host) == 0)
+            json_array_append_new(volumes, recover_one(operation, report));
+        else if (report->err.code < 0)
+            json_array_append_new(failed, failure_of(report));
+    }
+    operator_add(operation->reply, "Volumes", volumes);
+    operator_add(operation->reply, "Failures", failed);
+    return r;
+}
+
+static void handle_takeover(void *service, const struct json_request *request, int64_t deadline,
+                            struct reply *reply)
+{
+    static const struct operator_call call = {
+        .name = "Volume.Takeover", .doing = "it is being taken over", .work = takeover};
+
+    operator_run(&call, service, request, deadline, reply);
+}
+
+static void handle_recover(void *service, const struct json_request *request, int64_t deadline,
+                           struct reply *reply)
+{
+    static const struct operator_call call = {.name = "Volume.Recover", .work = recover};
+
+    operator_run(&call, service, request, deadline, reply);
+}
+
 static void handle_resize(void *service, const struct json_request *request, int64_t deadline,
                           struct reply *reply)
 {
@@ -174,6 +267,18 @@ const struct endpoint operator_volume_endpoints[] = {
      .handle = handle_resize,
      .kind = ENDPOINT_OPERATES,
      .limit_ms = 120000,
+     .late = "it goes on in the background and may still succeed"},
+    {.path = "/Volume.Takeover",
+     .needs = NEED_NAME,
+     .handle = handle_takeover,
+     .kind = ENDPOINT_OPERATES,
+     .limit_ms = 60000,
+     .late = "it goes on in the background and may still succeed"},
+    {.path = "/Volume.Recover",
+     .needs = NEED_HOST,
+     .handle = handle_recover,
+     .kind = ENDPOINT_OPERATES,
+     .limit_ms = 300000,
      .late = "it goes on in the background and may still succeed"},
     {0},
 };

@@ -83,7 +83,38 @@ static json_t *holder_of(const struct lock_info *lock)
     return NULL;
 }
 
-json_t *status_of_facts(const struct volume_facts *facts)
+static int add_time(json_t *json, const char *key, const struct timespec *when)
+{
+    char text[32];
+    struct tm tm;
+
+    if (!gmtime_r(&when->tv_sec, &tm) ||
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        return 0;
+    return add_text(json, key, text);
+}
+
+/* Newest first. */
+static json_t *snapshots_of(const struct snapshots *newest)
+{
+    json_t *list = json_array();
+    int bad = list ? 0 : -1;
+
+    for (size_t i = newest->count; bad == 0 && i > 0; i--) {
+        const struct snapshot *snapshot = &newest->items[i - 1];
+        json_t *json = json_object();
+
+        if (!json)
+            break;
+        bad |= add_text(json, "name", snapshot->name);
+        bad |= add_time(json, "created", &snapshot->created);
+        bad |= add_size(json, "size", snapshot->size);
+        bad |= json_array_append_new(list, json);
+    }
+    return list;
+}
+
+json_t *status_of_facts(const struct volume_facts *facts, const struct snapshots *newest)
 {
     json_t *status = json_object();
     int bad;
@@ -98,7 +129,9 @@ json_t *status_of_facts(const struct volume_facts *facts)
     bad |= add_if_set(status, "owner", facts->owner);
     if (facts->lock.count > 0)
         bad |= json_object_set_new(status, "holder", holder_of(&facts->lock));
-    bad |= json_object_set_new(status, "snapshots", json_integer(facts->snapshot_count));
+    bad |= json_object_set_new(status, "snapshot-count", json_integer(facts->snapshot_count));
+    if (newest)
+        bad |= json_object_set_new(status, "snapshots", snapshots_of(newest));
     bad |= add_text(status, "health", facts->unwritable[0] != '\0' ? facts->unwritable : "ok");
     bad |= json_object_set_new(status, "options", options_of(facts));
     bad |= json_object_set_new(status, "labels", object_of(&facts->labels));

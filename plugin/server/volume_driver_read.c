@@ -100,9 +100,10 @@ bool volume_driver_quick_get(void *service, const struct json_request *request, 
 }
 
 /* Put the facts into the cache. They come back as Status, NULL when out of memory. */
-static json_t *remember(struct volume_driver *driver, const struct volume_facts *facts)
+static json_t *remember(struct volume_driver *driver, const struct volume_facts *facts,
+                        const struct snapshots *newest)
 {
-    json_t *status = status_of_facts(facts);
+    json_t *status = status_of_facts(facts, newest);
     cleanup_free char *text = status ? json_dumps(status, JSON_COMPACT) : NULL;
 
     cache_put(driver->cache, facts->name, facts->created.tv_sec, text);
@@ -115,7 +116,7 @@ void volume_driver_learn(struct volume_driver *driver, struct cluster *cluster, 
 
     cache_put(driver->cache, name, 0, NULL);
     if (volume_read(cluster, name, deadline_in_ms(GET_MS), &facts, NULL) == 0)
-        json_decref(remember(driver, &facts));
+        json_decref(remember(driver, &facts, NULL));
 }
 
 void volume_driver_get(void *service, const struct json_request *request, int64_t deadline,
@@ -126,7 +127,9 @@ void volume_driver_get(void *service, const struct json_request *request, int64_
     struct cluster *cluster = NULL;
     struct error err = {0};
     char away[AWAY_MAX];
+    cleanup_snapshots struct snapshots newest = {0};
     struct error full = {0};
+    bool listed = false;
     json_t *status;
     int r;
 
@@ -136,10 +139,13 @@ void volume_driver_get(void *service, const struct json_request *request, int64_
         r = volume_read(cluster, request->name, deadline, &facts, &err);
         if (r == 0 && facts.lock.count > 0) /* for those who write */
             volume_check_space(cluster, &facts, deadline, &full);
+        listed = r == 0 && facts.snapshot_count > 0 &&
+                 snapshot_list_newest(cluster, facts.id, STATUS_SNAPSHOTS_MAX, deadline, &newest,
+                                      NULL) == 0;
         cluster_link_put(driver->link, cluster, r);
     }
     if (r == 0) {
-        status = remember(driver, &facts);
+        status = remember(driver, &facts, listed ? &newest : NULL);
         if (status && full.code < 0)
             json_object_set_new(status, "health", reply_text(full.text));
         answer_get(driver, facts.name, facts.created.tv_sec, status, "reachable", reply);

@@ -12,6 +12,8 @@ NEEDS = {
     "Volume.Clone": {"Name": "good", "To": "new"},
     "Volume.Flatten": {"Name": "good"},
     "Volume.Resize": {"Name": "good", "Size": "2G"},
+    "Volume.Takeover": {"Name": "good"},
+    "Volume.Recover": {"Host": "host-x"},
     "Snapshot.Create": {"Name": "good"},
     "Snapshot.List": {"Name": "good"},
     "Snapshot.Remove": {"Name": "good", "Snapshot": "s"},
@@ -94,3 +96,22 @@ def test_holders(plugin, volumes):
     assert [h["Name"] for h in some["Holders"]] == ["held"]
     assert [f["Name"] for f in some["Failures"]] == ["none"]
     assert "no such volume" in some["Failures"][0]["Err"]
+
+
+@pytest.mark.parametrize("how", ["Takeover", "Recover"])
+def test_a_host_that_is_cut_off(plugin, volumes, start_plugin, how):
+    other = start_plugin(host="host-b", watch_timeout=5)
+    volumes.create("db")
+    _, an_id = volumes.mount("db", plugin=other)
+    assert "nobody holds volume 'free'" in refusal(
+        plugin, "Volume.Takeover", {"Name": volumes.create("free")})
+    assert plugin.call("Volume.Recover", {"Host": "host-c"}) == {
+        "Volumes": [], "Failures": [], "Err": ""}
+    if how == "Takeover":
+        assert plugin.call("Volume.Takeover", {"Name": "db"})["Host"] == "host-b"
+    else:
+        freed = plugin.call("Volume.Recover", {"Host": "host-b"})["Volumes"]
+        assert [(v["Name"], v["Host"], v["Err"]) for v in freed] == [("db", "host-b", "")]
+    assert plugin.call("Volume.Holders")["Holders"] == []
+    assert len(plugin.get("db")["Status"]["takeovers"]) == 1
+    volumes.unmount("db", an_id)

@@ -183,6 +183,12 @@ def test_over_the_socket(plugin, cluster, volumes):
     with pytest.raises(PluginError, match="there is a snapshot 'monday' already"):
         plugin.call("Snapshot.Create", {"Name": "db", "Snapshot": "monday"})
     assert listed_over_the_socket(plugin, cluster, "db")["monday"]["Protected"] is True
+    for status in [plugin.get("db")["Status"],
+                   plugin.call("Volume.Inspect", {"Name": "db"})["Volume"]["Status"]]:
+        assert status["snapshot-count"] == 2
+        assert [(s["name"], s["size"]) for s in status["snapshots"]] == [
+            (by_time, "1G"), ("monday", "1G")]
+        assert status["snapshots"][1]["created"] == made["CreatedAt"]
     plugin.call("Snapshot.Unprotect", {"Name": "db", "Snapshot": "monday"})
     assert plugin.call("Snapshot.Remove", {"Name": "db", "Snapshot": "monday"}) == {
         "KeptForClones": False, "Err": ""}

@@ -126,6 +126,7 @@ def shell(cluster):
 def test_completion_of_commands(shell):
     assert sorted(shell.complete("")) == sorted(commands())
     assert shell.complete("insp") == ["inspect"]
+    assert {"create", "ls", "rm"} <= set(shell.complete("snapshot", ""))
 
 
 def test_completion_of_options(shell):

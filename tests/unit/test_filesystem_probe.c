@@ -243,6 +243,31 @@ static void test_wants_check(void **state)
     assert_true(superblock_wants_check(superblock));
 }
 
+static void test_ext4_blocks(void **state)
+{
+    uint8_t *ext4 = superblock + 1024;
+    uint32_t size;
+    uint64_t blocks;
+
+    (void)state;
+    ext4[4] = 7;
+    ext4[24] = 2;
+    ext4[336] = 1; /* counts only with the feature 64bit */
+    assert_int_equal(superblock_ext4_blocks(superblock, &size, &blocks), -EUCLEAN); /* not ext4 */
+    memcpy(ext4 + 56, "\x53\xef", 2);
+    assert_int_equal(superblock_ext4_blocks(superblock, &size, &blocks), 0);
+    assert_int_equal(size, 4096);
+    assert_int_equal(blocks, 7);
+    ext4[96] = 0x80;
+    assert_int_equal(superblock_ext4_blocks(superblock, &size, &blocks), 0);
+    assert_true(blocks == (UINT64_C(1) << 32) + 7);
+    memset(ext4 + 336, 0xff, 4); /* more bytes than there can be */
+    assert_int_equal(superblock_ext4_blocks(superblock, &size, &blocks), -EUCLEAN);
+    memset(ext4 + 336, 0, 4);
+    ext4[24] = 7; /* blocks of 128 KiB */
+    assert_int_equal(superblock_ext4_blocks(superblock, &size, &blocks), -EUCLEAN);
+}
+
 #define with_device(test)     cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define with_superblock(test) cmocka_unit_test_setup(test, setup_superblock)
 
@@ -262,6 +287,7 @@ int main(void)
         with_superblock(test_logical_block_ext4),
         with_superblock(test_logical_block_unknown),
         with_superblock(test_wants_check),
+        with_superblock(test_ext4_blocks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

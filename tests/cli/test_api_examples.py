@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples of docs/api.md, as they stand there and in that order."""
+
+import json
+import re
+
+import pytest
+
+from lib.leaks import POOL_OBJECTS
+from lib.paths import REPO
+from lib.proc import run, wait_until
+
+SECTIONS = ["Volumes", "Snapshots"]
+SOCKET = "/run/docker/plugins/rados.sock"
+
+
+@pytest.fixture(autouse=True)
+def trimmed(nothing_left, cluster):
+    before = cluster.objects()
+    yield
+    wait_until(lambda: cluster.objects() <= before | POOL_OBJECTS, "the trimming", seconds=120)
+
+
+@pytest.fixture(autouse=True)
+def purged(trimmed, volumes, cluster):
+    yield
+    for name in cluster.images():
+        cluster.rbd("snap", "purge", "--no-progress", name)
+
+
+def examples():
+    text = (REPO / "docs" / "api.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", text, re.MULTILINE))
+    return [line for name in SECTIONS for line in sections[name].splitlines()
+            if line.startswith("curl ")]
+
+
+def test_the_examples_work(plugin, volumes):
+    volumes.create("db", size="1G", fs="xfs")
+    lines = examples()
+    assert len(lines) >= 9
+    for line in lines:
+        assert SOCKET in line
+        answer = json.loads(run("sh", "-c", line.replace(SOCKET, str(plugin.socket))).stdout)
+        assert answer["Err"] == "", line
