@@ -19,6 +19,8 @@
 #define NAME_TEXT_MAX 128
 #define HOST_TEXT_MAX 64
 
+#define TRASH_EXPIRY_MAX_S (3650U * 86400)
+
 struct setting {
     const char *flag;
     const char *env;
@@ -125,6 +127,36 @@ static int set_watch_timeout(const struct setting *setting, const char *text,
     return 0;
 }
 
+/* "7d", "12h", "30m", "90s" or "0". */
+static int set_trash_expiry(const struct setting *setting, const char *text,
+                            struct settings *settings)
+{
+    static const struct {
+        char unit;
+        unsigned seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    size_t digits = strspn(text, "0123456789");
+    unsigned long number;
+
+    (void)setting;
+    if (digits == 0 || digits > 9)
+        return -EINVAL;
+    number = strtoul(text, NULL, 10);
+    if (number == 0 && text[digits] == '\0') {
+        settings->trash_expiry_s = 0;
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (text[digits] != units[i].unit || text[digits + 1] != '\0')
+            continue;
+        if (number > TRASH_EXPIRY_MAX_S / units[i].seconds)
+            return -EINVAL;
+        settings->trash_expiry_s = (unsigned)number * units[i].seconds;
+        return 0;
+    }
+    return -EINVAL;
+}
+
 static int set_when_full(const struct setting *setting, const char *text, struct settings *settings)
 {
     (void)setting;
@@ -181,6 +213,9 @@ static const struct setting table[] = {
      set_watch_timeout},
     {"--when-full", "WHEN_FULL", "WORD", "wait",
      "what a write does that needs space while the pool is full", "wait or fail", 0, set_when_full},
+    {"--trash-expiry", "TRASH_EXPIRY", "TIME", "7d",
+     "how long a removed volume can be brought back; 0: not at all",
+     "0, or a number of d, h, m or s up to 3650d, such as 7d", 0, set_trash_expiry},
     {"--metrics-address", "METRICS_ADDRESS", "ADDRESS", "",
      "TCP address that serves /metrics to everybody who can reach it",
      "an address and port such as 127.0.0.1:9128, [::1]:9128 or :9128", AT(metrics_address),

@@ -15,6 +15,7 @@
 #include "block/fuse_mount.h"
 #include "image/image.h"
 #include "image/io.h"
+#include "image/lifecycle.h"
 #include "image/ownership.h"
 #include "image/rollback.h"
 #include "rados/cluster.h"
@@ -140,6 +141,8 @@ static int open_image(struct volume *volume, struct error *err)
         return r;
     r = ownership_acquire(volume->cluster, options->image, options->host, options->token,
                           options->watch_timeout_s, deadline, &header, &volume->ownership, err);
+    if (r == 0)
+        r = image_check_named(volume->cluster, options->name, &header, deadline, err);
     if (r == 0)
         r = rollback_check(&header, err);
     if (r < 0)

@@ -114,18 +114,8 @@ int image_prepare(struct cluster *cluster, const char *name, const struct image_
 int image_publish(struct cluster *cluster, const char *name, const char *id, int64_t deadline,
                   struct error *err)
 {
-    cleanup_op struct op *op = op_write();
-    cleanup_encoder struct encoder set_id = {0};
-    char object[OBJECT_NAME_MAX];
-    int r;
+    int r = trash_claim(cluster, name, id, deadline);
 
-    if (!op)
-        return error_set(err, -ENOMEM, "out of memory");
-    rbd_encode_string(&set_id, id);
-    op_create(op, true);
-    op_exec(op, "rbd", "set_id", &set_id);
-    name_rbd_id(object, name);
-    r = op_run(op, cluster_io(cluster), object, deadline);
     if (r == -EEXIST)
         return error_set(err, r, "image '%s' exists in pool '%s'", name, cluster_pool(cluster));
     if (r < 0)

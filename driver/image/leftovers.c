@@ -19,14 +19,16 @@ static int is_leftover(struct cluster *cluster, const struct rbd_trash_entry *en
     struct lock_info work = {0};
     int r;
 
-    if (entry->spec.source != RBD_TRASH_REMOVING)
+    if (entry->spec.source != RBD_TRASH_REMOVING &&
+        (entry->spec.source != RBD_TRASH_USER || entry->spec.state == RBD_TRASH_NORMAL))
         return 0;
     r = image_read_header(cluster, entry->id, deadline, &header, err);
     if (r == -ENOENT) /* only the entry is left, or the header is about to be made */
         return entry->spec.state != RBD_TRASH_RESTORING;
     if (r < 0)
         return r;
-    if (!trash_is_marked(&header, mark_prefix))
+    if (entry->spec.source == RBD_TRASH_REMOVING ? !trash_is_marked(&header, mark_prefix)
+                                                 : !trash_is_ours(&header, &entry->spec))
         return 0;
     r = trash_work_holder(cluster, entry->id, deadline, &work);
     if (r == -ENOENT) /* finished this very moment */

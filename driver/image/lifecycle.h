@@ -12,7 +12,8 @@
  * none, and never a half one that anybody sees.
  *
  * One rule decides what an image in the RBD trash is: if its name still leads to it (rbd_id.<name>
- * holds its id), it is alive and only the bookkeeping is unfinished; if not, it is to be deleted.
+ * holds its id), it is alive and only the bookkeeping is unfinished; if not, it is to be deleted,
+ * or, where it went there to be kept, kept until it expires.
  *
  *   step                      trash entry   rbd_id.<name>   in rbd_directory   after a crash here
  *   image_prepare             yes           no              no                 deleted by the sweep
@@ -24,7 +25,32 @@
  *   image_unpublish: unclaim  yes           no              no                 deleted by the sweep
  *   image_delete              no            no              no                 (nothing)
  *
- * Entries have the source "removing", which `rbd trash ls` shows with --all only. While a client
+ * Those entries have the source "removing", which `rbd trash ls` shows with --all only.
+ *
+ * An image that is to be kept for a while is in the trash as `rbd trash mv --expires-at` puts it
+ * there: source "user", a time of expiry, and a state. Stock tools list, restore and purge it; who
+ * changes the state first, from "normal", has it, they or we. Snapshots stay with it.
+ *
+ *   step                      state      rbd_id.<name>  in rbd_directory  after a crash here
+ *   image_trash: begin        moving     yes            yes               entry dropped
+ *   image_trash: unlist       moving     yes            no                listed again
+ *   image_trash: unclaim      moving     no             no                state made normal
+ *   image_trash: end          normal     no             no                (in the trash)
+ *
+ *   image_restore: note       normal     no             no                (in the trash)
+ *   image_restore: begin      restoring  no             no                state made normal
+ *   image_restore: claim      restoring  yes, the new   no                listed, entry dropped
+ *   image_restore: list       restoring  yes            yes               entry dropped
+ *   image_restore: end        (none)     yes            yes               (an image)
+ *
+ *   image_purge: condemn      removing   no             no                deleted by the sweep
+ *   image_purge: delete       (none)     no             no                (nothing)
+ *
+ * The sweep does so with images that image_trash put there and image_restore noted the new name of
+ * (both say so in the image's metadata, with the entry's time: trash.h), and deletes of them those
+ * that have expired; what stock tools put there or work on is theirs.
+ *
+ * While a client
  * works on such an image it holds the lock "docker-volume-rados.work" on the header, which lapses
  * by itself; the sweep leaves locked images alone, but for those that the caller's own dead
  * predecessor (cluster.h) had locked: that one is fenced, and its work is finished at once. Calls
@@ -67,12 +93,39 @@ int image_abandon(struct cluster *cluster, const char *id, int reason, struct er
 int image_unpublish(struct cluster *cluster, const char *name, const char *id, const char *mark,
                     int64_t deadline, struct error *err);
 
-/* Delete an image that has no name: data, header, trash entry. 0, or -EAGAIN when the deadline came
- * first (call again; the sweep does), -EBUSY when another client is at it, or another errno. */
+/* Put an image into the trash for KEEP_S seconds: it loses its name as with image_unpublish, and
+ * keeps everything else. 0, and what image_unpublish returns, but for -ENOTEMPTY; -EBUSY also when
+ * a snapshot is protected or has a clone that is alive (err names it): an expiry could not be kept.
+ * Clones that are in the trash themselves do not count: they go first. */
+int image_trash(struct cluster *cluster, const char *name, const char *id, unsigned keep_s,
+                int64_t deadline, struct error *err);
+
+/* Take an image out of the trash, whoever put it there, and give it NAME, if nobody has that. 0;
+ * -EEXIST (the name is taken: nothing changed); -ENOENT (not in the trash); -EPERM (not there by
+ * the doing of a user); -EBUSY (being deleted or restored by another client); after -ETIMEDOUT
+ * either may be true: the next try, or the sweep, settles it. */
+int image_restore(struct cluster *cluster, const char *id, const char *name, int64_t deadline,
+                  struct error *err);
+
+/* Delete an image in the trash for good, its snapshots with it; with EXPIRED_ONLY only if its time
+ * has come. 0; -ENOENT, -EPERM as above; -EBUSY (a snapshot is protected or has clones, the image
+ * is used, restored by another client, or has not expired: err says which); -EAGAIN as
+ * image_delete. It cannot be restored any more once something was deleted. */
+int image_purge(struct cluster *cluster, const char *id, bool expired_only, int64_t deadline,
+                struct error *err);
+
+/* Is the image with this header still the one called NAME: 0, or -ENOENT. For one who looked its id
+ * up a while ago and holds its lock now; costs nothing unless the image was ever in the trash. */
+int image_check_named(struct cluster *cluster, const char *name, const struct image_header *header,
+                      int64_t deadline, struct error *err);
+
+/* Delete an image that has no name: snapshots, data, header, trash entry. 0, or -EAGAIN when the
+ * deadline came first (call again; the sweep does), -EBUSY when another client is at it, or another
+ * errno. */
 int image_delete(struct cluster *cluster, const char *id, int64_t deadline, struct error *err);
 
-/* Finish what dead clients left: see the table. Looks only at images that carry metadata with the
- * prefix MARK_PREFIX. 0 when all is done, -EAGAIN when something had to be left for later, or
- * another errno. */
+/* Finish what dead clients left, and delete what has expired: see the tables. Of the images with
+ * the source "removing", looks only at those that carry metadata with the prefix MARK_PREFIX. 0
+ * when all is done, -EAGAIN when something had to be left for later, or another errno. */
 int image_sweep(struct cluster *cluster, const char *mark_prefix, int64_t deadline,
                 struct error *err);

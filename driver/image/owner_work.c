@@ -131,21 +131,27 @@ static void release_key(uint64_t snap_id, char key[RELEASE_KEY_MAX])
 }
 
 /* Out of the header, with the note that its id is to be released. */
-static int drop(const struct owned_image *image, uint64_t snap_id, int64_t deadline)
+static void add_drop(struct op *op, uint64_t snap_id)
 {
-    cleanup_op struct op *op = begin(image);
     cleanup_encoder struct encoder in = {0};
     cleanup_encoder struct encoder note = {0};
     char key[RELEASE_KEY_MAX];
 
-    if (!op)
-        return -ENOMEM;
     release_key(snap_id, key);
     rbd_encode_snap_id(&in, snap_id);
     rbd_encode_pairs_begin(&note, 1);
     rbd_encode_pair(&note, key, "1", 1);
     op_exec(op, "rbd", "snapshot_remove", &in);
     op_exec(op, "rbd", "metadata_set", &note);
+}
+
+static int drop(const struct owned_image *image, uint64_t snap_id, int64_t deadline)
+{
+    cleanup_op struct op *op = begin(image);
+
+    if (!op)
+        return -ENOMEM;
+    add_drop(op, snap_id);
     return run(op, image, deadline);
 }
 
@@ -271,6 +277,36 @@ int owned_snapshot_remove(const struct owned_image *image, const char *name, int
         owned_release_ids(image->cluster, &header, deadline);
     }
     return 0;
+}
+
+int owned_forget_snapshots(struct cluster *cluster, const struct image_header *header,
+                           int64_t deadline)
+{
+    const struct owned_image image = {.cluster = cluster, .id = header->id};
+    int r = 0;
+
+    for (size_t i = 0; i < header->snapc.count && r == 0; i++) {
+        cleanup_op struct op *op = op_write();
+
+        if (!op)
+            return -ENOMEM;
+        op_assert_exists(op);
+        add_drop(op, header->snapc.snaps[i]);
+        r = run(op, &image, deadline);
+        if (r == 0 && header->features & RBD_FEATURE_OBJECT_MAP)
+            remove_object_map(&image, header->snapc.snaps[i], deadline);
+    }
+    return r;
+}
+
+bool owned_has_unreleased(const struct image_header *header)
+{
+    for (size_t i = 0; i < header->metadata.count; i++) {
+        if (strncmp(header->metadata.items[i].key, SNAPSHOT_RELEASE_KEY,
+                    strlen(SNAPSHOT_RELEASE_KEY)) == 0)
+            return true;
+    }
+    return false;
 }
 
 void owned_release_ids(struct cluster *cluster, const struct image_header *header, int64_t deadline)

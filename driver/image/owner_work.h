@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -45,6 +46,14 @@ int owned_part(const struct owned_image *image, const char *note, int64_t deadli
 /* Set a size that is not smaller. 0, -EINVAL, ... */
 int owned_resize(const struct owned_image *image, uint64_t size, int64_t deadline,
                  struct error *err);
+
+/* Remove all snapshots of an image that has no name, and so no owner either. 0; -EBUSY: one of them
+ * is protected or has clones. What was done until then stays done. */
+int owned_forget_snapshots(struct cluster *cluster, const struct image_header *header,
+                           int64_t deadline);
+
+/* Are there notes that removals left? */
+bool owned_has_unreleased(const struct image_header *header);
 
 /* Work off the notes that removals left (snapshot.h). What fails is left to the next one. */
 void owned_release_ids(struct cluster *cluster, const struct image_header *header,

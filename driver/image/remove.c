@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -12,40 +12,32 @@
 #include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/owner_work.h"
-#include "image/ownership.h"
-#include "image/takeover.h"
 #include "image/trash.h"
 #include "rados/header_notify.h"
 #include "rados/op.h"
 
-/* The second half of lifecycle.h: how an image goes, and the sweep. */
-
-/* The exclusive lock that keeps others away while the name is taken off. Its tag is not librbd's,
- * so every client takes it for a foreign lock and leaves it; it lapses by itself. */
-#define REMOVE_COOKIE "docker-volume-rados remove"
-#define REMOVE_TAG    "docker-volume-rados"
+/* The second half of lifecycle.h: how an image goes. */
 
 /* Objects deleted between two looks at the clock. */
 #define DELETE_STEP_OBJECTS 1024
 
-/* A client that began an image makes its header the moment after; one without a header for this
- * long will never get one. Hosts' clocks differ by less. */
-#define HEADERLESS_S 600
-
 /* How long a watcher of the image has to answer before it counts as present but silent. */
 #define WATCHER_TIMEOUT_MS 2000
-
-/* One that is silent is dead or cut off, and the cluster forgets it after a while. So it is asked
- * again, as long as this is left for the last question and for what follows. */
-#define FINISH_MS (2 * WATCHER_TIMEOUT_MS)
 
 static int64_t bounded(int64_t deadline)
 {
     return deadline_earlier(deadline, deadline_in_ms(LIFECYCLE_CALL_MAX_S * 1000));
 }
 
-static int lock_for_removal(struct cluster *cluster, const char *object, const char *mark,
-                            int64_t deadline)
+/* How an image is to go: VALUE of the metadata KEY marks it meanwhile. */
+struct removal {
+    struct rbd_trash_spec spec;
+    const char *key;
+    const char *value;
+};
+
+static int lock_for_removal(struct cluster *cluster, const char *object,
+                            const struct removal *removal, int64_t deadline)
 {
     cleanup_op struct op *op = op_write();
     cleanup_encoder struct encoder lock = {0};
@@ -58,7 +50,7 @@ static int lock_for_removal(struct cluster *cluster, const char *object, const c
     lock_encode_lock(&lock, RBD_LOCK_NAME, LOCK_EXCLUSIVE, REMOVE_COOKIE, REMOVE_TAG, description,
                      LIFECYCLE_CALL_MAX_S);
     rbd_encode_pairs_begin(&metadata, 1);
-    rbd_encode_pair(&metadata, mark, "removing", strlen("removing"));
+    rbd_encode_pair(&metadata, removal->key, removal->value, strlen(removal->value));
     op_assert_exists(op);
     op_exec(op, "lock", "lock", &lock);
     op_exec(op, "rbd", "metadata_set", &metadata);
@@ -113,7 +105,7 @@ static int check_unwatched(struct cluster *cluster, const char *name, const char
 
     do
         r = check_unwatched_once(cluster, name, object, deadline, err);
-    while (r == -EAGAIN && deadline_left_ms(deadline) > FINISH_MS);
+    while (r == -EAGAIN && deadline_left_ms(deadline) > TRASH_FINISH_MS);
     return r == -EAGAIN ? -EBUSY : r;
 }
 
@@ -141,15 +133,16 @@ static int remove_object(rados_ioctx_t io, const char *object, int64_t deadline)
 }
 
 /* The image is ours alone now: trash, directory, name, in this order (lifecycle.h). */
-static int take_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+static int take_name(struct cluster *cluster, const char *id, const struct rbd_trash_spec *spec,
+                     int64_t deadline)
 {
     char object[OBJECT_NAME_MAX];
-    int r = trash_add(cluster, id, name, RBD_TRASH_MOVING, deadline);
+    int r = trash_put(cluster, id, spec, deadline);
 
     if (r == 0)
-        r = remove_from_directory(cluster, name, id, deadline);
+        r = remove_from_directory(cluster, spec->name, id, deadline);
     if (r == 0) {
-        name_rbd_id(object, name);
+        name_rbd_id(object, spec->name);
         r = remove_object(cluster_io(cluster), object, deadline);
         /* Whether an operation that is late took the name or not, nobody knows yet: the sweep will
          * look, and the rule decides. */
@@ -157,34 +150,8 @@ static int take_name(struct cluster *cluster, const char *name, const char *id, 
             return r;
     }
     if (r < 0)
-        trash_publish(cluster, name, id, deadline_in_ms(5000));
+        trash_publish(cluster, spec->name, id, deadline_in_ms(5000));
     return r;
-}
-
-/* The image is locked: by a living client, who is named, or by a dead one, who is fenced. */
-static int displace_dead(struct cluster *cluster, const char *name, const char *id,
-                         int64_t deadline, struct error *err)
-{
-    cleanup_image_header struct image_header header = {0};
-    enum holder_life life;
-    char holder[256];
-    int r = image_read_header(cluster, id, deadline, &header, err);
-
-    if (r < 0 || header.lock.count == 0)
-        return r;
-    if (takeover_is_predecessor(cluster, &header.lock.holder, cluster_token(cluster)))
-        life = HOLDER_DEAD;
-    else
-        do
-            r = takeover_look(cluster, id, &header.lock, deadline, &life, err);
-        while (r == 0 && life == HOLDER_SILENT && deadline_left_ms(deadline) > FINISH_MS);
-    if (r < 0)
-        return r;
-    if (life == HOLDER_DEAD)
-        return takeover_fence(cluster, id, RBD_LOCK_NAME, &header.lock.holder, deadline, err);
-    ownership_describe(&header.lock, holder, sizeof(holder));
-    return error_set(err, -EBUSY, "image '%s' is in use by %s%s", name, holder,
-                     life == HOLDER_SILENT ? ", who does not answer; try again in a moment" : "");
 }
 
 static int refuse_snapshots(struct cluster *cluster, const char *name,
@@ -205,77 +172,101 @@ static int refuse_snapshots(struct cluster *cluster, const char *name,
                      name, header->snapc.count);
 }
 
-int image_unpublish(struct cluster *cluster, const char *name, const char *id, const char *mark,
-                    int64_t deadline, struct error *err)
+static int check_removable(struct cluster *cluster, const struct image_header *header,
+                           const struct rbd_trash_spec *spec, int64_t deadline, struct error *err)
+{
+    if (header->op_features & RBD_OPERATION_GROUP)
+        return error_set(err, -EBUSY,
+                         "image '%s' is in a group: take it out first with 'rbd group image "
+                         "remove'",
+                         spec->name);
+    if (image_check_understood(header, err) < 0)
+        return error_wrap(err, "image '%s' has parts that only 'rbd rm' knows how to remove",
+                          spec->name);
+    if (header->snapc.count == 0)
+        return 0;
+    if (spec->source == RBD_TRASH_REMOVING)
+        return refuse_snapshots(cluster, spec->name, header, deadline, err);
+    return trash_check_kept(cluster, header, true, deadline, err);
+}
+
+static int take_away(struct cluster *cluster, const char *id, const struct removal *removal,
+                     int64_t deadline, struct error *err)
 {
     cleanup_image_header struct image_header header = {0};
+    const char *name = removal->spec.name;
     char object[OBJECT_NAME_MAX];
     int r;
 
-    deadline = bounded(deadline);
     name_header(object, id);
-    r = lock_for_removal(cluster, object, mark, deadline);
+    r = lock_for_removal(cluster, object, removal, deadline);
     if (r == -EBUSY) {
-        r = displace_dead(cluster, name, id, deadline, err);
+        r = trash_displace_dead(cluster, name, id, deadline, err);
         if (r < 0)
             return r;
-        r = lock_for_removal(cluster, object, mark, deadline);
+        r = lock_for_removal(cluster, object, removal, deadline);
     }
     if (r < 0)
         return error_errno(err, r, "cannot lock image '%s' for removal", name);
 
     r = image_read_header(cluster, id, deadline, &header, err);
-    if (r == 0 && header.snapc.count > 0)
-        r = refuse_snapshots(cluster, name, &header, deadline, err);
-    if (r == 0 && image_check_understood(&header, err) < 0)
-        r = error_wrap(err, "image '%s' has parts that only 'rbd rm' knows how to remove", name);
+    if (r == 0)
+        r = check_removable(cluster, &header, &removal->spec, deadline, err);
     if (r == 0)
         r = check_unwatched(cluster, name, object, deadline, err);
     if (r == 0) {
-        r = take_name(cluster, name, id, deadline);
+        r = take_name(cluster, id, &removal->spec, deadline);
         if (r < 0)
             error_errno(err, r, "cannot remove image '%s'", name);
     }
     if (r < 0 && r != -ETIMEDOUT) {
         unlock_removal(cluster, object);
-        image_set_metadata(cluster, id, mark, NULL, deadline_in_ms(2000), NULL);
+        image_set_metadata(cluster, id, removal->key, NULL, deadline_in_ms(2000), NULL);
     }
     return r;
 }
 
-static int try_lock_work(struct cluster *cluster, const char *id, int64_t deadline)
+static void begin_removal(struct removal *removal, enum rbd_trash_source source, const char *name,
+                          unsigned keep_s)
 {
-    cleanup_op struct op *op = op_write();
-    cleanup_encoder struct encoder lock = {0};
+    struct rbd_trash_spec *spec = &removal->spec;
+
+    *spec = (struct rbd_trash_spec){.source = (uint8_t)source, .state = RBD_TRASH_MOVING};
+    snprintf(spec->name, sizeof(spec->name), "%s", name);
+    clock_gettime(CLOCK_REALTIME, &spec->deleted);
+    spec->deferred_until = spec->deleted;
+    spec->deferred_until.tv_sec += keep_s;
+}
+
+int image_unpublish(struct cluster *cluster, const char *name, const char *id, const char *mark,
+                    int64_t deadline, struct error *err)
+{
+    struct removal removal = {.key = mark, .value = "removing"};
+
+    begin_removal(&removal, RBD_TRASH_REMOVING, name, 0);
+    return take_away(cluster, id, &removal, bounded(deadline), err);
+}
+
+int image_trash(struct cluster *cluster, const char *name, const char *id, unsigned keep_s,
+                int64_t deadline, struct error *err)
+{
+    char stamp[TRASH_STAMP_MAX];
+    struct removal removal = {.key = TRASH_KEY, .value = stamp};
     char object[OBJECT_NAME_MAX];
     int r;
 
-    if (!op)
-        return -ENOMEM;
-    trash_encode_work_lock(&lock, cluster, WORK_DELETE);
-    op_assert_exists(op);
-    op_exec(op, "lock", "lock", &lock);
-    name_header(object, id);
-    r = op_run(op, cluster_io(cluster), object, deadline);
-    return r == -EEXIST ? 0 : r; /* ours already */
-}
-
-/* Keep other clients' sweeps away: 0, -EBUSY, or -ENOENT when there is no header (any more). */
-static int lock_work(struct cluster *cluster, const char *id, int64_t deadline, struct error *err)
-{
-    struct lock_info work = {0};
-    int r = try_lock_work(cluster, id, deadline);
-
-    if (r != -EBUSY || trash_work_holder(cluster, id, deadline, &work) < 0)
+    begin_removal(&removal, RBD_TRASH_USER, name, keep_s);
+    trash_stamp(&removal.spec, stamp);
+    deadline = bounded(deadline);
+    r = take_away(cluster, id, &removal, deadline, err);
+    if (r < 0)
         return r;
-    if (work.count > 0) {
-        if (!takeover_is_predecessor(cluster, &work.holder, cluster_token(cluster)))
-            return r;
-        r = takeover_fence(cluster, id, WORK_LOCK, &work.holder, deadline, err);
-        if (r < 0)
-            return r;
-    }
-    return try_lock_work(cluster, id, deadline);
+    /* The name is gone, so the image is in the trash: the rest is bookkeeping, and the sweep does
+     * it again. Nobody can mount the image (image_check_named), so others may have it at once. */
+    trash_set_state(cluster, id, RBD_TRASH_MOVING, RBD_TRASH_NORMAL, deadline);
+    name_header(object, id);
+    unlock_removal(cluster, object);
+    return 0;
 }
 
 static int delete_data(struct cluster *cluster, const struct image_header *header, int64_t deadline,
@@ -315,6 +306,40 @@ static int delete_object_map(struct cluster *cluster, const struct image_header 
     return remove_object(cluster_io(cluster), object, deadline);
 }
 
+/* Snapshots go first, so that their data go with the rest: *header is read again. */
+static int delete_snapshots(struct cluster *cluster, struct image_header *header, int64_t deadline,
+                            struct error *err)
+{
+    char id[IMAGE_ID_MAX];
+    int r;
+
+    if (header->snapc.count == 0)
+        return 0;
+    r = owned_forget_snapshots(cluster, header, deadline);
+    if (r == -EBUSY)
+        return error_set(err, r, "image %s has a snapshot that is protected or has clones",
+                         header->id);
+    if (r < 0)
+        return error_errno(err, r, "cannot remove the snapshots of image %s", header->id);
+    snprintf(id, sizeof(id), "%s", header->id);
+    image_header_free(header);
+    return image_read_header(cluster, id, deadline, header, err);
+}
+
+/* What is not released when the header goes would stay for good. */
+static int release_ids(struct cluster *cluster, const struct image_header *header, int64_t deadline,
+                       struct error *err)
+{
+    cleanup_image_header struct image_header now = {0};
+    int r;
+
+    if (!owned_has_unreleased(header))
+        return 0;
+    owned_release_ids(cluster, header, deadline);
+    r = image_read_header(cluster, header->id, deadline, &now, err);
+    return r == 0 && owned_has_unreleased(&now) ? -EAGAIN : r;
+}
+
 int image_delete(struct cluster *cluster, const char *id, int64_t deadline, struct error *err)
 {
     cleanup_image_header struct image_header header = {0};
@@ -323,11 +348,13 @@ int image_delete(struct cluster *cluster, const char *id, int64_t deadline, stru
 
     deadline = bounded(deadline);
     name_header(object, id);
-    r = lock_work(cluster, id, deadline, err);
+    r = trash_work_lock(cluster, id, deadline, err);
     if (r == 0)
         r = image_read_header(cluster, id, deadline, &header, err);
     if (r == 0 && header.lock.count > 0 && strcmp(header.lock.tag, REMOVE_TAG) != 0)
         r = error_set(err, -EBUSY, "image %s is in use", id);
+    if (r == 0)
+        r = delete_snapshots(cluster, &header, deadline, err);
     if (r == 0)
         r = delete_data(cluster, &header, deadline, err);
     if (r == 0)
@@ -338,7 +365,7 @@ int image_delete(struct cluster *cluster, const char *id, int64_t deadline, stru
             clone_drop_unneeded(cluster, &header, deadline);
     }
     if (r == 0)
-        owned_release_ids(cluster, &header, deadline);
+        r = release_ids(cluster, &header, deadline, err);
     if (r == 0)
         r = remove_object(cluster_io(cluster), object, deadline);
     if (r == 0 || r == -ENOENT) /* the header goes last, so without it there is no data either */
@@ -347,67 +374,4 @@ int image_delete(struct cluster *cluster, const char *id, int64_t deadline, stru
     if (r != -EAGAIN && r != -EBUSY)
         error_errno(err, r, "cannot delete image %s in pool '%s'", id, cluster_pool(cluster));
     return r;
-}
-
-/* Nothing is left of the image but its entry: its header went last, or was never made. */
-static int sweep_headless(struct cluster *cluster, const struct rbd_trash_entry *entry,
-                          int64_t deadline)
-{
-    if (entry->spec.state == RBD_TRASH_RESTORING &&
-        time(NULL) - entry->spec.deleted.tv_sec < HEADERLESS_S)
-        return -EAGAIN;
-    return trash_forget(cluster, entry->id, deadline);
-}
-
-static int sweep_one(struct cluster *cluster, const struct rbd_trash_entry *entry,
-                     const char *mark_prefix, int64_t deadline, struct error *err)
-{
-    cleanup_image_header struct image_header header = {0};
-    char id[IMAGE_ID_MAX];
-    int r = image_read_header(cluster, entry->id, deadline, &header, err);
-
-    if (r == -ENOENT)
-        return sweep_headless(cluster, entry, deadline);
-    if (r < 0)
-        return r;
-    if (!trash_is_marked(&header, mark_prefix))
-        return 0;
-    r = lock_work(cluster, entry->id, deadline, err);
-    if (r < 0)
-        return r;
-    r = image_find(cluster, entry->spec.name, deadline, id, err);
-    if (r == -ENOENT || (r == 0 && strcmp(id, entry->id) != 0))
-        return image_delete(cluster, entry->id, deadline, err);
-    /* A remover that died a moment ago may have its last operation under way: listed again now,
-     * the image would lose its name afterwards and nothing would lead to it. Its lock outlives
-     * that, and a fence puts an end to it. */
-    if (r == 0 && header.lock.count > 0 && strcmp(header.lock.tag, REMOVE_TAG) == 0)
-        r = takeover_is_predecessor(cluster, &header.lock.holder, cluster_token(cluster))
-                ? takeover_fence(cluster, id, RBD_LOCK_NAME, &header.lock.holder, deadline, err)
-                : -EAGAIN;
-    if (r == 0)
-        r = trash_publish(cluster, entry->spec.name, id, deadline);
-    trash_work_unlock(cluster, entry->id, WORK_DELETE);
-    return r;
-}
-
-int image_sweep(struct cluster *cluster, const char *mark_prefix, int64_t deadline,
-                struct error *err)
-{
-    cleanup_free struct rbd_trash_entry *entries = NULL;
-    size_t count = 0;
-    bool later = false;
-    int r;
-
-    deadline = bounded(deadline);
-    r = trash_list(cluster, deadline, &entries, &count, err);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < count; i++) {
-        if (entries[i].spec.source != RBD_TRASH_REMOVING)
-            continue;
-        if (sweep_one(cluster, &entries[i], mark_prefix, deadline, err) < 0)
-            later = true;
-    }
-    return later ? -EAGAIN : 0;
 }

@@ -36,6 +36,7 @@
 /* What an image with the feature "operations" takes part in. */
 #define RBD_OPERATION_CLONE_PARENT (UINT64_C(1) << 0)
 #define RBD_OPERATION_CLONE_CHILD  (UINT64_C(1) << 1)
+#define RBD_OPERATION_GROUP        (UINT64_C(1) << 2)
 #define RBD_OPERATION_SNAP_TRASH   (UINT64_C(1) << 3)
 
 /* Image flags. */

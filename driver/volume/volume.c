@@ -89,8 +89,8 @@ int volume_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret
     return cluster_explain(cluster, image_list(cluster, deadline, ret, err), err);
 }
 
-int volume_remove(struct cluster *cluster, const char *name, int64_t deadline, bool *ret_more,
-                  struct error *err)
+int volume_remove(struct cluster *cluster, const char *name, unsigned keep_s, int64_t deadline,
+                  bool *ret_more, struct error *err)
 {
     cleanup_volume_facts struct volume_facts facts = {0};
     int r = volume_read(cluster, name, deadline, &facts, err);
@@ -103,10 +103,13 @@ int volume_remove(struct cluster *cluster, const char *name, int64_t deadline, b
                          "volume '%s' is protected (it was created with protect=true): take the "
                          "protection off with 'rbd image-meta remove %s/%s " META_PROTECT "'",
                          name, cluster_pool(cluster), name);
-    r = image_unpublish(cluster, name, facts.id, META_REMOVING, deadline, err);
+    r = keep_s > 0 ? image_trash(cluster, name, facts.id, keep_s, deadline, err)
+                   : image_unpublish(cluster, name, facts.id, META_REMOVING, deadline, err);
     cluster_explain(cluster, r, err);
     if (r < 0)
         return error_wrap(err, "cannot remove volume '%s'", name);
+    if (keep_s > 0)
+        return 0;
     /* The volume is gone; how fast its space follows is not the caller's concern. */
     *ret_more = image_delete(cluster, facts.id, deadline - REMOVE_RESERVE_MS * NS_PER_MS, NULL) < 0;
     return 0;

@@ -80,14 +80,17 @@ int volume_newest_snapshot(struct cluster *cluster, const char *id, int64_t dead
 int volume_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret,
                 struct error *err);
 
-/* Remove a volume: refused with -EBUSY while any client, on whichever host, has it open or locked
- * (err names the holder), with -EPERM when protected, with -ENOTEMPTY while it has snapshots.
- * Removing what does not exist is -ENOENT. The name is gone when it returns 0; data of large
+/* Remove a volume: it goes into the trash (trash.h) for KEEP_S seconds, or with 0 is deleted.
+ * Refused with -EBUSY while any client, on whichever host, has it open or locked (err names the
+ * holder), or while a snapshot is protected or has a living clone (err names it), with -EPERM when
+ * protected, and, where it would be deleted, with -ENOTEMPTY while it has snapshots.
+ * Removing what does not exist is -ENOENT. The name is free when it returns 0; data of large
  * volumes may be deleted later by volume_sweep, which the caller then runs (*ret_more). */
-int volume_remove(struct cluster *cluster, const char *name, int64_t deadline, bool *ret_more,
-                  struct error *err);
+int volume_remove(struct cluster *cluster, const char *name, unsigned keep_s, int64_t deadline,
+                  bool *ret_more, struct error *err);
 
-/* Finish what dead clients left: publish or delete half-made images, delete half-removed ones.
+/* Finish what dead clients left: publish or delete half-made images, delete half-removed ones; and
+ * delete what volume_remove put into the trash and has expired there.
  * Touches only images that carry our metadata and that no live client is working on. 0 when all is
  * done, -EAGAIN when something had to be left for later, or a failure. */
 int volume_sweep(struct cluster *cluster, int64_t deadline, struct error *err);

@@ -4,8 +4,9 @@
 #include "base/error.h"
 #include "plugin/server/cluster_link.h"
 
-/* Finishes in the background what dead clients left half-done and what removals left for later
- * (volume_sweep): at the start, every ten minutes, and when woken. */
+/* Finishes in the background what dead clients left half-done and what removals left for later, and
+ * deletes removed volumes that have expired (volume_sweep): at the start, every ten minutes, and
+ * when woken. */
 
 struct sweeper;
 

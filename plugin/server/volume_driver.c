@@ -96,7 +96,7 @@ static int remove_held(struct volume_driver *driver, struct slot *slot, const ch
     r = cluster_link_get(driver->link, deadline, &cluster, err);
     if (r < 0)
         return r;
-    r = volume_remove(cluster, name, deadline, &more, err);
+    r = volume_remove(cluster, name, driver->settings->trash_expiry_s, deadline, &more, err);
     cluster_link_put(driver->link, cluster, r);
     if (r < 0 && r != -ENOENT)
         return r;
@@ -123,7 +123,8 @@ static void remove_volume(void *service, const struct json_request *request, int
         reply_fail(reply, "Remove", request->name, &err);
         return;
     }
-    log_info("volume '%s' is removed", request->name);
+    log_info("volume '%s' is removed%s", request->name,
+             driver->settings->trash_expiry_s > 0 ? ": it is in the trash, until it expires" : "");
     reply_err(reply, "");
 }
 

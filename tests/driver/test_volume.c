@@ -47,7 +47,7 @@ static void remove_volume(struct cluster *cluster, const char *name)
     struct error err;
     bool more;
 
-    assert_ok(volume_remove(cluster, name, soon(), &more, &err), err);
+    assert_ok(volume_remove(cluster, name, 0, soon(), &more, &err), err);
     assert_false(more);
 }
 
@@ -119,7 +119,7 @@ static void protected_volumes_stay(void **state)
 
     set(&options, "protect", "true");
     assert_ok(volume_create(cluster, name, &options, SCRATCH, soon(), &err), err);
-    assert_int_equal(volume_remove(cluster, name, soon(), &more, &err), -EPERM);
+    assert_int_equal(volume_remove(cluster, name, 0, soon(), &more, &err), -EPERM);
     assert_non_null(strstr(err.text, "protected"));
     assert_ok(volume_read(cluster, name, soon(), &facts, &err), err);
     assert_ok(image_set_metadata(cluster, facts.id, META_PROTECT, NULL, soon(), &err), err);

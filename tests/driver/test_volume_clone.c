@@ -69,7 +69,7 @@ static void remove_volume(struct fixture *f, const char *name)
     bool more;
     struct error err;
 
-    assert_ok(volume_remove(f->cluster, name, soon(), &more, &err), err);
+    assert_ok(volume_remove(f->cluster, name, 0, soon(), &more, &err), err);
     if (more)
         assert_ok(volume_sweep(f->cluster, soon(), &err), err);
 }
@@ -168,7 +168,7 @@ static void a_clone_of_now_leaves_no_snapshot(void **state)
     assert_int_equal(list.count, 0); /* it is in the trash of the image */
     snapshots_free(&list);
     assert_ok(image_set_metadata(f->cluster, f->id, META_PROTECT, NULL, soon(), &err), err);
-    assert_int_equal(volume_remove(f->cluster, f->name, soon(), &more, &err), -ENOTEMPTY);
+    assert_int_equal(volume_remove(f->cluster, f->name, 0, soon(), &more, &err), -ENOTEMPTY);
     assert_non_null(strstr(err.text, name));
     remove_volume(f, name);
     assert_ok(snapshot_list(f->cluster, f->id, true, soon(), &list, &err), err);

@@ -23,7 +23,8 @@ class PluginError(Exception):
 class Plugin:
     """One plugin: supervisor, server and blockds. `base`: an empty directory for its state.
     `driver`: its name for dockerd, by default one that nobody else uses. `wrap`: words in front of
-    the program, such as unshare. `settings`: more flags, as pool="other"."""
+    the program, such as unshare. `settings`: more flags, as pool="other"; without one for it,
+    removed volumes are deleted at once."""
 
     def __init__(self, cluster, base, driver=None, socket=None, wrap=(), env=None, conf=None,
                  run_dir=None, **settings):
@@ -36,7 +37,7 @@ class Plugin:
         self.wrap = list(wrap)
         self.process = None
         self.settings = {"ceph_conf": conf or (cluster.conf if cluster else None), "host": "host-a",
-                         **settings}
+                         "trash_expiry": "0", **settings}
         self.env = {**os.environ, **sanitizer_options(self.base), **(env or {})}
         for name in ("CEPH_ARGS", "CEPH_CONF", "CEPH_CLIENT", "NOTIFY_SOCKET", "LISTEN_FDS"):
             self.env.pop(name, None)

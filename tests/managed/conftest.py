@@ -76,7 +76,7 @@ class Managed:
 
     def configure(self):
         self.docker("plugin", "set", DRIVER, f"ceph.source={self.etc_ceph}", "RADOS_HOST=host-a",
-                    "WATCH_TIMEOUT=5", "LOG_LEVEL=debug")
+                    "WATCH_TIMEOUT=5", "TRASH_EXPIRY=0", "LOG_LEVEL=debug")
 
     def enable(self):
         self.docker("plugin", "enable", DRIVER)

@@ -147,7 +147,7 @@ class Guest:
 
     def configure(self):
         """Point the plugin to the cluster, as an administrator does."""
-        self.write("/etc/default/docker-volume-rados", f"CEPH_CONF={self.cluster.conf}\n")
+        self.write("/etc/default/docker-volume-rados", f"CEPH_CONF={self.cluster.conf}\nTRASH_EXPIRY=0\n")
         self.run("systemctl", "restart", "docker-volume-rados")
 
     def call(self, method, **body):

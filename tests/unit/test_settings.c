@@ -32,6 +32,7 @@ static const struct {
     {"--default-fs", "DEFAULT_FS", "xfs"},
     {"--watch-timeout", "WATCH_TIMEOUT", "120"},
     {"--when-full", "WHEN_FULL", "fail"},
+    {"--trash-expiry", "TRASH_EXPIRY", "12h"},
     {"--metrics-address", "METRICS_ADDRESS", "127.0.0.1:9128"},
     {"--log-level", "LOG_LEVEL", "debug"},
     {"--libexec-dir", "RADOS_LIBEXEC_DIR", "/tmp/libexec"},
@@ -71,6 +72,7 @@ static const char *value_of(const struct settings *s, size_t i)
         s->default_fs,
         number,
         s->fail_when_full ? "fail" : "wait",
+        s->trash_expiry_s == 12 * 3600 ? "12h" : "another",
         s->metrics_address,
         s->log_level == LOG_LEVEL_DEBUG ? "debug" : "another",
         s->libexec_dir,
@@ -111,6 +113,7 @@ static void defaults(void **state)
     assert_string_equal(s.default_fs, "ext4");
     assert_int_equal(s.watch_timeout_s, 15);
     assert_false(s.fail_when_full);
+    assert_int_equal(s.trash_expiry_s, 7 * 86400);
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
     assert_int_equal(s.libexec_dir[0], '/');
 }
@@ -228,6 +231,28 @@ static void watch_timeout_range(void **state)
     assert_int_equal(s.watch_timeout_s, 5);
 }
 
+static void trash_expiry_range(void **state)
+{
+    static const struct {
+        const char *text;
+        unsigned seconds;
+    } allowed[] = {{"0", 0},       {"0d", 0},      {"90s", 90},         {"30m", 1800},
+                   {"12h", 43200}, {"7d", 604800}, {"3650d", 315360000}};
+    static const char *const refused[] = {"",    "7",   "d",   "7 d",   "-1d",
+                                          "7D",  "7dd", "1w",  "3651d", "99999999999999999999s",
+                                          "+7d", " 7d", "0x7d"};
+    struct settings s;
+    struct error err = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        refuse("--trash-expiry", refused[i], "such as 7d");
+    for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+        assert_int_equal(parse("--trash-expiry", allowed[i].text, &s, &err), 0);
+        assert_int_equal(s.trash_expiry_s, allowed[i].seconds);
+    }
+}
+
 static void refusals_name_the_variable(void **state)
 {
     (void)state;
@@ -256,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup(empty_variable_is_default, clear_environment),
         cmocka_unit_test_setup(refusals_name_the_flag, clear_environment),
         cmocka_unit_test_setup(watch_timeout_range, clear_environment),
+        cmocka_unit_test_setup(trash_expiry_range, clear_environment),
         cmocka_unit_test_setup(refusals_name_the_variable, clear_environment),
         cmocka_unit_test_setup(asked_for_help, clear_environment),
     };
