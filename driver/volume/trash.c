@@ -7,8 +7,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "image/lifecycle.h"
 #include "image/trash.h"
+
+#define PURGE_PAUSE_MS 100
 
 void trashed_volumes_free(struct trashed_volumes *list)
 {
@@ -128,5 +131,59 @@ int volume_trash_restore(struct cluster *cluster, const char *id, const char *as
 int volume_trash_purge(struct cluster *cluster, const char *id, bool expired_only, int64_t deadline,
                        struct error *err)
 {
-    return cluster_explain(cluster, image_purge(cluster, id, expired_only, deadline, err), err);
+    int r;
+
+    /* The work is cut into pieces. */
+    while ((r = image_purge(cluster, id, expired_only, deadline, err)) == -EAGAIN &&
+           deadline_left_ms(deadline) > PURGE_PAUSE_MS)
+        nanosleep(&(struct timespec){.tv_nsec = PURGE_PAUSE_MS * NS_PER_MS}, NULL);
+    if (r == -EAGAIN)
+        return error_set(err, r, "image %s is not deleted yet: it takes longer, go on with it", id);
+    return cluster_explain(cluster, r, err);
+}
+
+/* Go over those that are not DONE; who comes to an end is. Returns how many were deleted. */
+static size_t purge_round(struct cluster *cluster, const struct trashed_volumes *list, bool *done,
+                          bool last, bool expired_only, int64_t deadline,
+                          void (*report)(void *arg, const struct trashed_volume *volume,
+                                         const struct error *err),
+                          void *arg)
+{
+    size_t gone = 0;
+
+    for (size_t i = 0; i < list->count; i++) {
+        struct error err = {0};
+        int r;
+
+        if (done[i])
+            continue;
+        r = volume_trash_purge(cluster, list->items[i].id, expired_only, deadline, &err);
+        if (r == -EBUSY && !last)
+            continue;
+        done[i] = true;
+        gone += r == 0;
+        if (r != -ENOENT)
+            report(arg, &list->items[i], &err);
+    }
+    return gone;
+}
+
+int volume_trash_purge_all(struct cluster *cluster, const struct trashed_volumes *list,
+                           bool expired_only, int64_t deadline,
+                           void (*report)(void *arg, const struct trashed_volume *volume,
+                                          const struct error *err),
+                           void *arg, struct error *err)
+{
+    cleanup_free bool *done = calloc(list->count + 1, sizeof(*done));
+    size_t gone;
+
+    if (!done)
+        return error_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < list->count; i++)
+        done[i] = expired_only && !trashed_volume_has_expired(&list->items[i]);
+    do {
+        gone = purge_round(cluster, list, done, false, expired_only, deadline, report, arg);
+    } while (gone > 0);
+    purge_round(cluster, list, done, true, expired_only, deadline, report, arg);
+    return 0;
 }

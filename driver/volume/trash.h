@@ -55,8 +55,18 @@ int volume_trash_restore(struct cluster *cluster, const char *id, const char *as
                          struct error *err);
 
 /* Delete the removed volume with this id for good, with EXPIRED_ONLY only if its time has come. 0;
- * -EAGAIN (a large one: call again, until it is done; a sweep also goes on with it, if it is one
+ * -EAGAIN (it was not done by the deadline: call again; a sweep also goes on with it, if it is one
  * that is swept); -ENOENT; -EBUSY (kept by a clone or a protected snapshot, or used: err names
  * it). */
 int volume_trash_purge(struct cluster *cluster, const char *id, bool expired_only, int64_t deadline,
                        struct error *err);
+
+/* Delete all of LIST for good, with EXPIRED_ONLY those whose time has come. One that cannot go does
+ * not hinder the others, and is tried again when others have gone: it may be what they were cloned
+ * from. REPORT is told of each, once, how it ended; somebody else's doing (-ENOENT) is no failure
+ * and not told. 0, or -ENOMEM: nothing was done. */
+int volume_trash_purge_all(struct cluster *cluster, const struct trashed_volumes *list,
+                           bool expired_only, int64_t deadline,
+                           void (*report)(void *arg, const struct trashed_volume *volume,
+                                          const struct error *err),
+                           void *arg, struct error *err);

@@ -105,6 +105,17 @@ static int take_texts(const json_t *root, struct json_request *ret, struct error
     return r;
 }
 
+static int take_flag(const json_t *root, const char *key, bool *ret, struct error *err)
+{
+    const json_t *json = json_object_get(root, key);
+
+    if (json && !json_is_boolean(json))
+        return error_set(err, -EINVAL, "\"%s\" must be true or false, not %s", key,
+                         type_words(json));
+    *ret = json_is_true(json);
+    return 0;
+}
+
 static int take_names(const json_t *root, struct json_request *ret, struct error *err)
 {
     const json_t *names = json_object_get(root, "Names");
@@ -203,6 +214,10 @@ int json_request_decode(const char *body, size_t len, struct json_request *ret, 
     r = take_texts(root, &request, err);
     if (r == 0)
         r = take_names(root, &request, err);
+    if (r == 0)
+        r = take_flag(root, "Expired", &request.expired, err);
+    if (r == 0)
+        r = take_flag(root, "All", &request.all, err);
     if (r == 0)
         r = take_options(root, &request, err);
     if (r < 0)

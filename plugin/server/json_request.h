@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -28,6 +29,9 @@ struct json_request {
     char *size;     /* "Size" */
     char *host;     /* "Host" */
     char *label;    /* "Label" */
+
+    bool expired; /* "Expired" */
+    bool all;     /* "All" */
 
     char **names; /* "Names", an array of strings; NULL when absent */
     size_t name_count;

@@ -143,6 +143,7 @@ static int start_fronts(struct volume_driver *driver, const struct attach *attac
         operator_volume_endpoints,
         operator_snapshot_endpoints,
         operator_clone_endpoints,
+        operator_trash_endpoints,
         NULL,
     };
     const char *address = driver->settings->metrics_address;

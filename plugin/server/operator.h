@@ -20,6 +20,7 @@
  * the words for what it waits for. Between hosts the image's lock does the same. */
 
 extern const struct endpoint operator_snapshot_endpoints[];
+extern const struct endpoint operator_trash_endpoints[];
 extern const struct endpoint operator_volume_endpoints[];
 extern const struct endpoint operator_clone_endpoints[];
 

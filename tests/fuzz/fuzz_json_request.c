@@ -4,7 +4,7 @@
 
 #define SAMPLE                                                                                     \
     "{\"Name\":\"db\",\"ID\":\"0a1b\",\"Opts\":{\"size\":\"10G\",\"fs\":\"xfs\"},\"x\":[1,null],"  \
-    "\"Snapshot\":\"monday\",\"Names\":[\"a\",\"b\"]}"
+    "\"Snapshot\":\"monday\",\"Expired\":true,\"Names\":[\"a\",\"b\"]}"
 
 /* Whatever comes in: a result within the limits, or words and an empty result. */
 static void decode(const char *body, size_t len)
