@@ -88,4 +88,5 @@ int command_restore(struct cli *cli, int argc, char *argv[]);
 int command_resize(struct cli *cli, int argc, char *argv[]);
 int command_snapshot(struct cli *cli, int argc, char *argv[]);
 int command_takeover(struct cli *cli, int argc, char *argv[]);
+int command_trash(struct cli *cli, int argc, char *argv[]);
 int command_umount(struct cli *cli, int argc, char *argv[]);

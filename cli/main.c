@@ -15,6 +15,7 @@ static const struct command commands[] = {
     {"snapshot", "take, list, remove and protect snapshots", command_snapshot},
     {"restore", "bring a volume back to one of its snapshots", command_restore},
     {"resize", "make a volume larger, also while it is mounted", command_resize},
+    {"trash", "list, bring back and delete removed volumes", command_trash},
     {"takeover", "take a volume away from a host that is cut off", command_takeover},
     {"recover", "free all volumes of a lost host", command_recover},
     {"clone", "make a volume that begins as another one, or a snapshot of it", command_clone},

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Removed volumes: through the plugin, its Trash endpoints and radosvol."""
 
+import json
 import re
 import time
 
 import pytest
 
+from lib.cluster import POOL
 from lib.plugin import PluginError
 from lib.proc import wait_until
 
@@ -146,6 +148,87 @@ def test_protected_volumes_stay(keeper, cluster):
     assert "protect" in refusal(keeper, "VolumeDriver.Remove", {"Name": "db"})
     assert keeper.list() == ["db"]
     cluster.rbd("image-meta", "remove", "db", "docker-volume-rados.protect")
+
+
+# --- radosvol ------------------------------------------------------------------------------
+
+
+def ls(radosvol):
+    return json.loads(radosvol.out("trash", "ls", "--json"))["removed"]
+
+
+def test_radosvol_undeletes(keeper, radosvol):
+    for text in ("first", "second"):
+        keeper.create("db", size="1G")
+        write(keeper, "db", text)
+        keeper.remove("db")
+    second, first = ls(radosvol)
+    assert [second["name"], second["size"], second["then"], second["state"]] == [
+        "db", 1 << 30, "deleted", "removed"]
+    text = radosvol.out("trash", "ls")
+    assert first["id"] in text and "EXPIRES" in text and "1G" in text
+
+    out, _ = radosvol.run("trash", "restore", "db")
+    assert re.search(r"volume +db\n", out) and second["id"] in out
+    assert keeper.list() == ["db"]
+    assert read(keeper, "db") == "second"
+    _, why = radosvol.run("trash", "restore", "db", status=1)
+    assert "there is a volume 'db' now" in why
+    answer = json.loads(radosvol.out("trash", "restore", first["id"], "--as", "older", "--json"))
+    assert answer["volume"] == "older" and answer["id"] == first["id"]
+    assert keeper.list() == ["db", "older"]
+    assert read(keeper, "older") == "first"
+    assert ls(radosvol) == []
+
+
+def test_radosvol_purges(keeper, radosvol, cluster):
+    for _ in range(2):
+        keeper.create("db", size="1G")
+        cluster.rbd("snap", "create", "db@monday")
+        keeper.remove("db")
+    second, first = ls(radosvol)
+    assert second["snapshots"] == 1
+    _, why = radosvol.run("trash", "purge", "db", "--yes", status=1)
+    assert "2 removed volumes were called 'db'" in why
+    _, why = radosvol.run("trash", "purge", first["id"], status=1)
+    assert f"id {first['id']}, 1G, 1 snapshots" in why and "--yes" in why
+    assert len(ls(radosvol)) == 2
+    assert radosvol.out("trash", "purge", "--expired", "--yes").split() == ["deleted", "0"]
+    assert len(ls(radosvol)) == 2
+    radosvol.run("trash", "purge", first["id"], "--yes")
+    assert ls(radosvol) == [second]
+    done = json.loads(radosvol.out("trash", "purge", "--all", "--yes", "--json"))
+    assert done == {"deleted": 1} and cluster.trash() == []
+
+
+def test_radosvol_purges_clones_before_their_parent(keeper, radosvol, cluster):
+    keeper.create("db", size="1G")
+    cluster.rbd("snap", "create", "db@monday")
+    cluster.rbd("clone", "--rbd-default-clone-format", "2", "--dest-pool", POOL, "db@monday",
+                "copy")
+    error = refusal(keeper, "VolumeDriver.Remove", {"Name": "db"})
+    assert "1 clone(s) need its data: 'copy'" in error
+    assert keeper.list() == ["copy", "db"]
+    cluster.rbd("flatten", "copy")
+    keeper.remove("copy")
+    keeper.remove("db")
+    assert radosvol.out("trash", "purge", "--all", "--yes").split() == ["deleted", "2"]
+
+
+@pytest.mark.parametrize("words", [
+    ["trash"], ["trash", "nothing"], ["trash", "ls", "db"], ["trash", "restore"],
+    ["trash", "restore", "a", "b"], ["trash", "purge"], ["trash", "purge", "db", "--all"],
+    ["trash", "purge", "--all", "--expired"],
+], ids=" ".join)
+def test_radosvol_wrong_usage(radosvol, words):
+    _, why = radosvol.run(*words, status=2)
+    assert "radosvol" in why
+
+
+def test_radosvol_finds_nothing(radosvol):
+    for command in (["restore", "none"], ["purge", "none", "--yes"]):
+        _, why = radosvol.run("trash", *command, status=1)
+        assert "no removed volume 'none'" in why
 
 
 def test_expired_volumes_are_swept(start_plugin, cluster):
