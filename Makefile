@@ -6,6 +6,7 @@
 # asan     the programs and unit tests with AddressSanitizer and UBSan, under build/asan
 # tsan     the same with ThreadSanitizer, under build/tsan
 # fuzz     the libFuzzer targets, under build/fuzz
+# bench    what tests/bench needs, under build/bench; scripts/bench runs it
 # format   let clang-format decide; lint: clang-tidy, cppcheck, format check, spelling
 # install  to $(DESTDIR)$(PREFIX)
 # deb      the Debian package, build/deb/docker-volume-rados_*.deb
@@ -65,13 +66,15 @@ UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS)) \
             $(BUILD)/tests/exerciser/exerciser
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
+BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRCS))
 
-.PHONY: all tests unit live check asan tsan fuzz format lint install deb clean
+.PHONY: all tests unit live bench check asan tsan fuzz format lint install deb clean
 .SECONDARY:
 
 all: $(PROGRAMS)
 unit: $(UNIT)
 live: $(LIVE)
+bench: $(BENCH)
 tests: unit live
 
 $(BUILD)/obj/%.o: %.c
@@ -115,6 +118,10 @@ $(BUILD)/tests/exerciser/%: $(BUILD)/obj/tests/exerciser/%.o $(BUILD)/libdriver.
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libcli.a $(BUILD)/libserver.a $(BUILD)/libdriver.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_SERVER)
+
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lrados
 
 # Fuzz targets are built whole with clang, so that the code under test carries its coverage too.
 FUZZ_LIB_SRCS := $(DRIVER_SRCS) $(COMMON_SRCS) $(SERVER_SRCS)
