@@ -28,7 +28,9 @@ struct backend_settings {
     int read_only;
 };
 
-/* What is measured apart; BACKEND_DISCARD stands for zeroing too, which kernels ask for alike. */
+/* What is measured apart; BACKEND_DISCARD stands for zeroing too, which kernels ask for alike.
+ * BACKEND_FLUSH is a place in the packets and nothing more: what is acknowledged is durable, so no
+ * back end is asked to flush. */
 enum backend_op { BACKEND_READ, BACKEND_WRITE, BACKEND_DISCARD, BACKEND_FLUSH, BACKEND_OPS };
 
 /* Since the start of the process. Fixed layout: part of control.h's packets. */

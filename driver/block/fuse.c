@@ -32,8 +32,8 @@
 /* As many as a loop device's queue holds. */
 #define MAX_BACKGROUND 128
 
-/* Flushes, discards and the like do not count as background requests; loop makes one at a time per
- * cgroup. When even these calls are used up, readers wait. */
+/* Discards and the like do not count as background requests; loop makes one at a time per cgroup.
+ * When even these calls are used up, readers wait. */
 #define MAX_CALLS (MAX_BACKGROUND + 32)
 
 struct reader {

@@ -102,11 +102,6 @@ static void write_done(struct image_request *image, int result)
     finish(call, BACKEND_WRITE, result, &out, sizeof(out));
 }
 
-static void flush_done(struct image_request *image, int result)
-{
-    finish(call_of(image), BACKEND_FLUSH, result, NULL, 0);
-}
-
 static void discard_done(struct image_request *image, int result)
 {
     finish(call_of(image), BACKEND_DISCARD, result, NULL, 0);
@@ -179,12 +174,6 @@ static void serve_write(struct fuse_server *server, const struct fuse_wire_reque
                                   .length = request->io.length,
                                   .buffer = (void *)request->io.data,
                                   .done = write_done},
-           0);
-}
-
-static void serve_flush(struct fuse_server *server, const struct fuse_wire_request *request)
-{
-    submit(server, request->unique, (struct image_request){.kind = IMAGE_FLUSH, .done = flush_done},
            0);
 }
 
@@ -292,9 +281,6 @@ void fuse_serve(struct fuse_server *server, const void *packet, size_t len)
     case FUSE_WRITE:
         serve_write(server, &request);
         break;
-    case FUSE_FSYNC:
-        serve_flush(server, &request);
-        break;
     case FUSE_FALLOCATE:
         serve_fallocate(server, &request);
         break;
@@ -318,7 +304,7 @@ void fuse_serve(struct fuse_server *server, const void *packet, size_t len)
     case FUSE_BATCH_FORGET:
     case FUSE_INTERRUPT: /* a request is always answered, and soon enough */
         break;
-    default: /* among them FLUSH, STATX and GETXATTR: told once, the kernel never asks again */
+    default: /* among them FSYNC, FLUSH and GETXATTR: told once, the kernel never asks again */
         reply(server, request.unique, -ENOSYS, NULL, 0);
         break;
     }

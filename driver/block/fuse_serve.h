@@ -11,7 +11,11 @@
 #include "image/io.h"
 
 /* Answering the kernel's requests for the one file: what needs no data is answered at once, the
- * rest becomes a request to the image and is answered when that is done, in any order. */
+ * rest becomes a request to the image and is answered when that is done, in any order.
+ *
+ * A write is answered when RADOS has it on all replicas, so there is never anything to flush. The
+ * kernel is told so (FSYNC is not implemented), and a flush of the device, which covers the writes
+ * that were answered before it, ends in the kernel. */
 
 struct fuse_counters {
     struct latency done[BACKEND_OPS];

@@ -266,15 +266,13 @@ static void print_holder(struct metrics_text *text, const struct row *row,
 static void print_latency(struct metrics_text *text, const struct row *row,
                           const struct family *family)
 {
-    static const char *const operations[BACKEND_OPS] = {[BACKEND_READ] = "read",
-                                                        [BACKEND_WRITE] = "write",
-                                                        [BACKEND_DISCARD] = "discard",
-                                                        [BACKEND_FLUSH] = "flush"};
+    static const char *const operations[BACKEND_FLUSH] = {
+        [BACKEND_READ] = "read", [BACKEND_WRITE] = "write", [BACKEND_DISCARD] = "discard"};
 
     (void)family;
     if (!is_measured(row))
         return;
-    for (int op = 0; op < BACKEND_OPS; op++) {
+    for (int op = 0; op < BACKEND_FLUSH; op++) {
         const struct metrics_label labels[] = {
             {"volume", row->name}, {"operation", operations[op]}, {0}};
 

@@ -16,7 +16,7 @@ from lib.load import Pulse, write_synced
 from lib.metrics import Samples, free_port, promtool, scrape, wait_for
 
 MIB = 1 << 20
-OPERATIONS = ("read", "write", "discard", "flush")
+OPERATIONS = ("read", "write", "discard")
 DURATION = "volume_request_duration_seconds"
 
 
@@ -45,7 +45,6 @@ def test_numbers_follow_io(plugin, volumes):
 
     assert grown("volume_written_bytes_total") >= 8 * MIB
     assert grown(f"{DURATION}_count", operation="write") >= 20
-    assert grown(f"{DURATION}_count", operation="flush") >= 20
     assert grown(f"{DURATION}_sum", operation="write") > 0
     assert after.get("volume_request_errors_total", volume=name) == 0
     assert after.get("volume_fenced", volume=name) == 0

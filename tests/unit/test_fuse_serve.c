@@ -215,6 +215,14 @@ static void test_write(void **state)
     assert_int_equal(f->server.counters.errors, 1);
 }
 
+static void serve_zeroes(struct fixture *f, uint64_t unique)
+{
+    const struct fuse_fallocate_in in = {.length = 4096,
+                                         .mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
+
+    serve(f, FUSE_FALLOCATE, unique, 2, &in, sizeof(in));
+}
+
 static void test_errors(void **state)
 {
     static const int errors[][2] = {
@@ -224,12 +232,12 @@ static void test_errors(void **state)
     struct fixture *f = *state;
 
     for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-        serve(f, FUSE_FSYNC, 2 * i + 2, 2, NULL, 0);
+        serve_zeroes(f, 2 * i + 2);
         complete(f, 0, errors[i][0]);
         f->io.count = 0;
         assert_refused(f, 2 * i + 2, errors[i][1]);
     }
-    assert_int_equal(done(f, BACKEND_FLUSH), 0);
+    assert_int_equal(done(f, BACKEND_DISCARD), 0);
     assert_int_equal(f->server.counters.errors, 7);
 }
 
@@ -321,6 +329,8 @@ static void test_unknown_and_malformed(void **state)
 
     serve(f, FUSE_FLUSH, 2, 2, NULL, 0);
     assert_refused(f, 2, -ENOSYS);
+    serve(f, FUSE_FSYNC, 12, 2, NULL, 0);
+    assert_refused(f, 12, -ENOSYS);
     serve(f, 4000, 4, 2, NULL, 0);
     assert_refused(f, 4, -ENOSYS);
     serve(f, FUSE_READ, 6, 2, &in, sizeof(in));
@@ -332,9 +342,9 @@ static void test_unknown_and_malformed(void **state)
     assert_int_equal(f->io.count, 0);
 }
 
-static void *serve_fsync(void *arg)
+static void *serve_one(void *arg)
 {
-    serve(arg, FUSE_FSYNC, 100, 2, NULL, 0);
+    serve_zeroes(arg, 100);
     return NULL;
 }
 
@@ -345,8 +355,8 @@ static void test_waits_for_a_call(void **state)
     pthread_t thread;
 
     for (unsigned i = 0; i < CALLS; i++)
-        serve(f, FUSE_FSYNC, 2 * i + 2, 2, NULL, 0);
-    assert_int_equal(pthread_create(&thread, NULL, serve_fsync, f), 0);
+        serve_zeroes(f, 2 * i + 2);
+    assert_int_equal(pthread_create(&thread, NULL, serve_one, f), 0);
     for (unsigned i = 1; i < CALLS; i++)
         complete(f, i, 0);
     pthread_join(thread, NULL);
