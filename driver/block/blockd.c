@@ -54,6 +54,9 @@
 /* How long a failure waits to be told to whoever asked for the volume. */
 #define FAILED_MS 10000
 
+/* Bytes of stack below main's that are left alone. */
+#define STACK_KEPT (64 * (size_t)1024)
+
 enum phase { ATTACHING, ATTACHED, DETACHING, FAILED, ENDED };
 
 struct blockd {
@@ -380,6 +383,28 @@ static int serve(struct blockd *blockd)
     return blockd->failure.code < 0 ? -1 : 0;
 }
 
+/* What librados' libraries set up before main has used 900 KiB of stack, which mlockall would keep
+ * in memory for good. */
+static void forget_used_stack(void)
+{
+    pthread_attr_t attributes;
+    char here;
+    void *start;
+    size_t size;
+
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return;
+    if (pthread_attr_getstack(&attributes, &start, &size) == 0) {
+        const size_t below = (size_t)(&here - (char *)start);
+
+        /* Most of it was never mapped; that the rest is given back all the same is the kernel's
+         * promise. */
+        if (below > STACK_KEPT)
+            madvise(start, below - STACK_KEPT, MADV_DONTNEED);
+    }
+    pthread_attr_destroy(&attributes);
+}
+
 /* All of it before the first thread, which inherits it. */
 static int prepare_process(struct blockd *blockd)
 {
@@ -393,6 +418,7 @@ static int prepare_process(struct blockd *blockd)
     if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
         log_warning("a machine short of memory may hang: PR_SET_IO_FLUSHER: %s",
                     error_words(-errno));
+    forget_used_stack();
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
         log_warning("a machine short of memory may hang: cannot lock memory: %s",
                     error_words(-errno));
