@@ -28,9 +28,9 @@ SYNC, BUFFERED = "sync", "buffered"
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of I/O. `kind`: of raw_librados, and `fio`: the same in fio's words. `extra`: SYNC for
-    a flush after each write, BUFFERED for one thread through the page cache (dd); librados and librbd
-    have no page cache, so there it is 1 MiB at depth 8."""
+    """One kind of I/O. `kind`: of raw_librados, and `fio`: the same in fio's words. `extra`: SYNC
+    for a flush after each write, BUFFERED for one thread through the page cache (dd); librados and
+    librbd have no page cache, so there it is 1 MiB at depth 8."""
 
     key: str
     label: str
@@ -70,6 +70,12 @@ def cell(requests, seconds, mean_us, p99_us, cpu_us):
             "cpu_us": cpu_us / requests}
 
 
+def private_kib(pid):
+    """Memory that only this process has."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
 def ticks_us(pid):
     """User + system time of a process so far, microseconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -101,8 +107,9 @@ def fio_argv(row, seconds, region, target):
 
 
 def fio_result(output):
-    """(requests, seconds, mean, p99) of a run of fio, of all directions together. With a flush after
-    each write both are waited for: their means add up, and so, at most, do their percentiles."""
+    """(requests, seconds, mean, p99) of a run of fio, of all directions together. With a flush
+    after each write both are waited for: their means add up, and so, at most, do their
+    percentiles."""
     job = json.loads(output[output.index("{"):])["jobs"][0]
     parts = [job[way] for way in ("read", "write", "trim") if job[way]["total_ios"]]
     requests = sum(part["total_ios"] for part in parts)
@@ -198,14 +205,15 @@ class Librbd(Fio):
 
 
 class Device(Fio):
-    """A block device or a file that a process of ours or of others serves. The user + system time is
-    that process', not fio's."""
+    """A block device or a file that a process of ours or of others serves. The user + system time
+    is that process', not fio's."""
 
     path = None
     pid = None
 
     def fio(self, row, seconds, region):
-        target = [f"--filename={self.path}", "--ioengine=libaio", "--allow_file_create=0"]
+        engine = "psync" if row.extra == SYNC else "libaio"  # libaio's flushes are timed wrongly
+        target = [f"--filename={self.path}", f"--ioengine={engine}", "--allow_file_create=0"]
         before = ticks_us(self.pid)
         output = proc.run(*fio_argv(row, seconds, region, target), timeout=CELL_S).stdout
         return output, ticks_us(self.pid) - before
