@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "plugin/settings.h"
 #include "rados/cluster.h"
+#include "volume/options.h"
 #include "volume/volume.h"
 
 /* What the commands of radosvol share. One command is one file; the table of them is in main.c. A
@@ -73,6 +74,11 @@ int cli_confirm(const struct cli *cli, struct error *err);
 void progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void progress_end(void);
 void progress_of_survey(void *arg, size_t done, size_t total); /* for volume_survey */
+
+/* Make volume NAME out of SOURCE, "volume" or "volume@snapshot", and print it. OPTIONS: what the
+ * new one has of its own. 0 or negative errno. */
+int cli_clone(const struct cli *cli, const char *source, const char *name,
+              struct volume_options *options, struct error *err);
 
 /* The commands. */
 int command_clone(struct cli *cli, int argc, char *argv[]);

@@ -81,24 +81,25 @@ static const struct argp argp = {
 };
 
 /* The source is asked for in the words of `-o from=`, so that the volume says where it is from. */
-static int clone_volume(const struct cli *cli, struct clone_args *args, struct error *err)
+int cli_clone(const struct cli *cli, const char *source, const char *name,
+              struct volume_options *from, struct error *err)
 {
     cleanup_cluster struct cluster *cluster = NULL;
     json_t *result;
-    int r = volume_options_set(&args->options, "from", args->source, err);
+    int r = volume_options_set(from, "from", source, err);
 
     if (r == 0)
         r = cli_connect(cli, &cluster, err);
     if (r < 0)
         return r;
     progress("cloning");
-    r = volume_clone_from(cluster, args->name, &args->options, deadline_in_ms(CLONE_MS), err);
+    r = volume_clone_from(cluster, name, from, deadline_in_ms(CLONE_MS), err);
     progress_end();
     if (r < 0)
         return r;
     result = json_object();
-    object_add_text(result, "volume", args->name);
-    object_add_text(result, "from", args->source);
+    object_add_text(result, "volume", name);
+    object_add_text(result, "from", source);
     object_print(cli, result);
     return 0;
 }
@@ -111,7 +112,7 @@ int command_clone(struct cli *cli, int argc, char *argv[])
 
     volume_options_init(&args.options, 0, FILESYSTEM_EXT4);
     cli_parse(cli, &argp, argc, argv, &args);
-    r = clone_volume(cli, &args, &err);
+    r = cli_clone(cli, args.source, args.name, &args.options, &err);
     volume_options_free(&args.options);
     return r < 0 ? cli_fail(&err) : 0;
 }

@@ -9,18 +9,60 @@
 #include "cli/table.h"
 #include "volume/snapshots.h"
 
-/* radosvol restore VOLUME@SNAPSHOT */
+/* radosvol restore VOLUME@SNAPSHOT [--to NEW] */
 
 /* Nobody waits for the answer but a person, who can stop it and go on at any time. */
 #define RESTORE_MS (24 * 3600 * INT64_C(1000))
 
-static const char doc[] =
-    "Bring a volume back to what it held at a snapshot, in place.\v"
-    "It must be mounted nowhere. A snapshot of what it holds now is taken first, so this can be "
-    "undone by restoring that one. The OSDs do the work, and leave alone what has not changed. "
-    "When "
-    "it is cut off, the volume cannot be mounted until the same command has ended it, or one that "
-    "restores the snapshot that was taken first.";
+struct restore_args {
+    struct cli *cli;
+    const char *word;
+    const char *to; /* NULL: in place */
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct restore_args *args = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        cli_init_children(state, args->cli, cli_common_ask);
+        return 0;
+    case 't':
+        args->to = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (args->word)
+            argp_error(state, "too many arguments");
+        args->word = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!args->word)
+            argp_error(state, "which one? VOLUME@SNAPSHOT is needed");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option options[] = {
+    {"to", 't', "NEW", 0, "make this volume of it instead, at once, and leave VOLUME alone", 0},
+    {0},
+};
+
+static const struct argp argp = {
+    .options = options,
+    .parser = parse,
+    .args_doc = "VOLUME@SNAPSHOT",
+    .doc =
+        "Bring a volume back to what it held at a snapshot, in place, or as a new one.\v"
+        "In place it must be mounted nowhere. A snapshot of what it holds now is taken first, so "
+        "this can be undone by restoring that one. The OSDs do the work, and leave alone what has "
+        "not changed. When it is cut off, the volume cannot be mounted until the same command has "
+        "ended it, or one that restores the snapshot that was taken first. With --to nothing is "
+        "changed, and the volume may be in use: it is what clone does.",
+    .children = cli_common_ask,
+};
 
 /* Set by SIGINT and SIGTERM: stop in order, which gives the volume's lock back. */
 static volatile sig_atomic_t stopping;
@@ -87,30 +129,51 @@ static void print(const struct cli *cli, const char *volume, const char *snapsho
     object_print(cli, object);
 }
 
-int command_restore(struct cli *cli, int argc, char *argv[])
+static int restore_as(struct cli *cli, const char *word, const char *name, struct error *err)
+{
+    struct volume_options none;
+    int r;
+
+    volume_options_init(&none, 0, FILESYSTEM_EXT4);
+    r = cli_clone(cli, word, name, &none, err);
+    volume_options_free(&none);
+    return r;
+}
+
+static int restore_in_place(struct cli *cli, const char *volume, const char *snapshot,
+                            struct error *err)
 {
     cleanup_cluster struct cluster *cluster = NULL;
-    const char *word = cli_parse_word(cli, "VOLUME@SNAPSHOT", doc, cli_common_ask, argc, argv);
     struct rollback_result result = {0};
-    char volume[RBD_NAME_MAX];
-    char snapshot[SNAPSHOT_NAME_MAX];
     const struct rollback rollback = {
         .snapshot = snapshot, .host = cli->settings.host, .progress = show};
-    struct error err;
-    int r = volume_parse_snapshot(word, volume, snapshot, &err);
+    int r = cli_connect(cli, &cluster, err);
 
     if (r == 0)
-        r = cli_connect(cli, &cluster, &err);
-    if (r == 0)
-        r = announce(cli, cluster, volume, snapshot, &err);
+        r = announce(cli, cluster, volume, snapshot, err);
     if (r < 0)
-        return cli_fail(&err);
+        return r;
     stop_in_order();
     progress("taking a snapshot of what there is");
-    r = volume_restore(cluster, volume, &rollback, deadline_in_ms(RESTORE_MS), &result, &err);
+    r = volume_restore(cluster, volume, &rollback, deadline_in_ms(RESTORE_MS), &result, err);
     progress_end();
-    if (r < 0)
-        return cli_fail(&err);
-    print(cli, volume, snapshot, &result);
-    return 0;
+    if (r == 0)
+        print(cli, volume, snapshot, &result);
+    return r;
+}
+
+int command_restore(struct cli *cli, int argc, char *argv[])
+{
+    struct restore_args args = {.cli = cli};
+    char volume[RBD_NAME_MAX];
+    char snapshot[SNAPSHOT_NAME_MAX];
+    struct error err;
+    int r;
+
+    cli_parse(cli, &argp, argc, argv, &args);
+    r = volume_parse_snapshot(args.word, volume, snapshot, &err);
+    if (r == 0)
+        r = args.to ? restore_as(cli, args.word, args.to, &err)
+                    : restore_in_place(cli, volume, snapshot, &err);
+    return r < 0 ? cli_fail(&err) : 0;
 }

@@ -139,12 +139,8 @@ static int start_fronts(struct volume_driver *driver, const struct attach *attac
                         struct fronts *ret, struct error *err)
 {
     static const struct endpoint *const endpoints[] = {
-        volume_driver_endpoints,
-        operator_volume_endpoints,
-        operator_snapshot_endpoints,
-        operator_clone_endpoints,
-        operator_trash_endpoints,
-        NULL,
+        volume_driver_endpoints,  operator_volume_endpoints, operator_snapshot_endpoints,
+        operator_clone_endpoints, operator_trash_endpoints,  NULL,
     };
     const char *address = driver->settings->metrics_address;
     struct error why = {0};

@@ -52,6 +52,9 @@ void operator_run(const struct operator_call *call, void *service,
 int operator_read_volume(const struct operation *operation, struct volume_facts *ret,
                          struct error *err);
 
+/* Make the volume "To" out of "Name", or of its "Snapshot". */
+int operator_clone(struct operation *operation, struct error *err);
+
 /* Add a member to a JSON object: text ("" is left out), or any value, which is taken over. */
 void operator_add_text(json_t *object, const char *key, const char *text);
 void operator_add(json_t *object, const char *key, json_t *value);

@@ -30,7 +30,7 @@ static int take_options(const struct json_request *request, struct volume_option
     return volume_options_set(options, "from", from, err);
 }
 
-static int clone_volume(struct operation *operation, struct error *err)
+int operator_clone(struct operation *operation, struct error *err)
 {
     const struct json_request *request = operation->request;
     struct volume_driver *driver = operation->driver;
@@ -63,7 +63,7 @@ static void handle_clone(void *service, const struct json_request *request, int6
                          struct reply *reply)
 {
     static const struct operator_call call = {
-        .name = "Volume.Clone", .doing = "it is being cloned", .work = clone_volume};
+        .name = "Volume.Clone", .doing = "it is being cloned", .work = operator_clone};
 
     operator_run(&call, service, request, deadline, reply);
 }

@@ -87,7 +87,7 @@ static int restore(struct operation *operation, struct error *err)
     int r;
 
     if (request->to)
-        return error_set(err, -EOPNOTSUPP, "restoring to a new volume (\"To\") is not offered");
+        return operator_clone(operation, err);
     r = mounts_check_unused(operation->driver->mounts, operation->slot, operation->deadline, err);
     if (r == 0)
         r = volume_restore(operation->cluster, request->name, &rollback, operation->deadline,

@@ -179,6 +179,23 @@ def test_what_is_refused(radosvol, plugin, cluster, volumes):
     assert status == 0 and "objects looked at" in printed
     with pytest.raises(PluginError, match="volume 'db' has no snapshot 'x'"):
         plugin.call("Snapshot.Restore", {"Name": "db", "Snapshot": "x"})
-    with pytest.raises(PluginError, match="To"):
-        plugin.call("Snapshot.Restore", {"Name": "db", "Snapshot": "monday", "To": "db2"})
+    assert "exists" in radosvol.fails("restore", "db@monday", "--to", "db")
+    with pytest.raises(PluginError, match="exists"):
+        plugin.call("Snapshot.Restore", {"Name": "db", "Snapshot": "monday", "To": "db"})
     assert cluster.images() == ["db"]
+
+
+def test_restored_as_another_volume_while_it_is_in_use(radosvol, plugin, volumes):
+    name = volumes.create("db")
+    path, _ = volumes.mount(name)
+    (path / "file").write_text("monday")
+    radosvol.out("snapshot", "create", "db", "monday")
+    (path / "file").write_text("tuesday")
+    radosvol.out("restore", "db@monday", "--to", "by-command")
+    plugin.call("Snapshot.Restore", {"Name": "db", "Snapshot": "monday", "To": "by-call"})
+    for clone in ("by-command", "by-call"):
+        other, an_id = volumes.mount(clone)
+        assert (other / "file").read_text() == "monday"
+        volumes.unmount(clone, an_id)
+        plugin.remove(clone)
+    assert (path / "file").read_text() == "tuesday"

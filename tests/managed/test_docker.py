@@ -12,12 +12,18 @@ from lib.paths import REPO
 sys.path.insert(0, str(REPO / "tests/docker"))
 pytest.register_assert_rewrite("test_main_job", "test_data", "test_moby_scenarios")
 
-from test_data import *  # noqa: E402, F403
-from test_main_job import *  # noqa: E402, F403
-from test_moby_scenarios import (  # noqa: E402, F401
-    test_bind_external_volume, test_create_with_other_options_is_a_conflict, test_daemon_restart,
-    test_get, test_get_never_has_an_empty_response, test_list,
-    test_list_shows_volumes_made_elsewhere, test_out_of_band_delete)
+import test_data  # noqa: E402
+import test_main_job  # noqa: E402
+import test_moby_scenarios  # noqa: E402
+
+MOBY = ["test_bind_external_volume", "test_create_with_other_options_is_a_conflict",
+        "test_daemon_restart", "test_get", "test_get_never_has_an_empty_response", "test_list",
+        "test_list_shows_volumes_made_elsewhere", "test_out_of_band_delete"]
+
+# The tests and their fixtures, as if they stood here.
+globals().update(vars(test_data) | vars(test_main_job)
+                 | {name: getattr(test_moby_scenarios, name) for name in MOBY},
+                 __name__=__name__, __doc__=__doc__, __file__=__file__)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ import re
 import signal
 from pathlib import Path
 
-import pytest
-
 from conftest import DRIVER, ROOTFS, build_plugin
 from lib import proc
 from lib.paths import REPO
