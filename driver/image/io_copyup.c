@@ -180,21 +180,20 @@ static void copyup_begin(struct copyup *copyup)
     image_submit(io->parent, &copyup->read);
 }
 
-static struct copyup *find(struct image_io *io, uint64_t number)
+static struct copyup *find_in(const struct copyup_list *list, uint64_t number)
 {
-    struct copyup *copyup;
+    struct copyup *copyup = TAILQ_FIRST(list);
 
-    TAILQ_FOREACH(copyup, &io->copyups.running, link)
-    {
-        if (copyup->number == number)
-            return copyup;
-    }
-    TAILQ_FOREACH(copyup, &io->copyups.queued, link)
-    {
-        if (copyup->number == number)
-            return copyup;
-    }
-    return NULL;
+    while (copyup && copyup->number != number)
+        copyup = TAILQ_NEXT(copyup, link);
+    return copyup;
+}
+
+static struct copyup *find(const struct image_io *io, uint64_t number)
+{
+    struct copyup *copyup = find_in(&io->copyups.running, number);
+
+    return copyup ? copyup : find_in(&io->copyups.queued, number);
 }
 
 void copyup_wait(struct image_io *io, struct extent *extent)

@@ -131,7 +131,7 @@ static int list_newest(struct cluster *cluster, const char *id, bool with_trashe
     if (r < 0)
         return r;
     name_header(object, id);
-    list.items = calloc(left + 1, sizeof(*list.items));
+    list.items = calloc(left ? left : 1, sizeof(*list.items));
     if (!list.items)
         return error_set(err, -ENOMEM, "out of memory");
     while (left > 0 && r == 0) {
