@@ -5,6 +5,7 @@ BUILD_DIR         the programs under test (default build)
 TEST_CLUSTER_DIR  the cluster's directory; it must be of the tests alone, for they count its
                   objects (default /var/tmp/docker-volume-rados/test-cluster)
 SHARED_MACHINE=1  others use loop devices here: do not count those
+SOAK=1            full lengths (lib/lengths.py), and the tests that are marked "soak" too
 """
 
 import os
@@ -20,6 +21,7 @@ sys.dont_write_bytecode = True
 from lib import images  # noqa: E402
 from lib.cluster import DATA_POOL, Cluster  # noqa: E402
 from lib.dockerd import Dockerd  # noqa: E402
+from lib.lengths import length  # noqa: E402
 from lib.paths import BUILD  # noqa: E402
 from lib.plugin import Plugin, mount_id, remove_stale_sockets  # noqa: E402
 from lib.proc import wait_until  # noqa: E402
@@ -28,7 +30,15 @@ CLUSTER_DIR = os.environ.get("TEST_CLUSTER_DIR", "/var/tmp/docker-volume-rados/t
 TEST_TIMEOUT_S = 180
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    config.addinivalue_line("markers", "soak: long, and left out unless SOAK=1")
+
+
+def pytest_collection_modifyitems(config, items):
+    soaks = [item for item in items if item.get_closest_marker("soak")]
+    if not length(False, True) and soaks:
+        config.hook.pytest_deselected(items=soaks)
+        items[:] = [item for item in items if item not in soaks]
     for item in items:
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))

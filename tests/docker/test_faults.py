@@ -15,12 +15,14 @@ import pytest
 
 from lib import http
 from lib.cluster import POOL
+from lib.lengths import length
 from lib.load import write_synced
 from lib.paths import BUILD
 from lib.plugin import PluginError, mount_id
 from lib.proc import run, wait_until
 
 
+KILLS = length(5, 10)
 FILE_SYSTEMS = ("ext4", "xfs")
 
 
@@ -241,7 +243,7 @@ def test_the_server_killed_during_create(start_plugin, cluster, plugin, volumes,
     """At whatever instant: there is a whole volume or none, and create works at once."""
     killed = start_plugin(host="host-b")
     dice = random.Random(2)
-    for i in range(10):
+    for i in range(KILLS):
         fs = FILE_SYSTEMS[i % 2]
         with http.Connection(killed.socket) as connection:
             connection.send(http.request_bytes("VolumeDriver.Create", (
@@ -254,7 +256,7 @@ def test_the_server_killed_during_create(start_plugin, cluster, plugin, volumes,
         assert os.listdir(path) == []
         volumes.unmount(f"v{i}", an_id)
     minutes_pass()
-    assert plugin.list() == cluster.images() == [f"v{i}" for i in range(10)]
+    assert plugin.list() == cluster.images() == [f"v{i}" for i in range(KILLS)]
 
 
 def answers(plugin):
@@ -268,7 +270,7 @@ def test_the_server_killed_during_remove(start_plugin, cluster, plugin, volumes,
     """At whatever instant: the volume is there, whole, or it is gone."""
     killed = start_plugin(host="host-b")
     dice = random.Random(3)
-    for i in range(10):
+    for i in range(KILLS):
         name = volumes.create(f"v{i}", fs=FILE_SYSTEMS[i % 2])
         with http.Connection(killed.socket) as connection:
             connection.send(http.request_bytes("VolumeDriver.Remove", b'{"Name": "%s"}'
@@ -290,7 +292,7 @@ def test_the_server_killed_during_mount(start_plugin, volumes):
     plugin = start_plugin(host="host-b")
     dice = random.Random(4)
     name = volumes.create()
-    for i in range(10):
+    for i in range(KILLS):
         an_id = mount_id()
         with http.Connection(plugin.socket) as connection:
             connection.send(http.request_bytes(
@@ -305,7 +307,7 @@ def test_the_server_killed_during_mount(start_plugin, volumes):
         plugin.unmount(name, an_id)
         wait_until(lambda: not plugin.mounted(name), "the unmount")
     path, _ = volumes.mount(name)
-    assert sorted(os.listdir(path)) == [f"file-{i}" for i in range(10)]
+    assert sorted(os.listdir(path)) == [f"file-{i}" for i in range(KILLS)]
 
 
 def test_a_blockd_killed_under_a_container(docker, plugin):

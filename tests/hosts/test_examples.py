@@ -122,6 +122,7 @@ class Swarm:
             host.docker("swarm", "leave", "--force")
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)  # Swarm takes its time to give a node up
 def test_a_swarm_task_moves_with_its_volume(a, b):
     swarm = Swarm(manager=b, worker=a)

@@ -24,7 +24,7 @@ from lib.plugin import PluginError
 from lib.proc import CommandError, run
 from lib.records import RecordWriter, RowWriter
 
-ROUNDS = length(2, 20)  # how often a host is killed, and cut off
+ROUNDS = length(1, 20)  # how often a host is killed, and cut off
 ATTEMPTS = length(100, 1000)  # mounts that two hosts try at the same time
 
 # A volume's host is lost: the next mount waits for its watch to expire. Beyond that and the

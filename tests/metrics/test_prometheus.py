@@ -14,6 +14,8 @@ from lib.paths import REPO
 DASHBOARD = REPO / "examples" / "grafana-dashboard.json"
 ALERTS = REPO / "examples" / "alerts.yaml"
 
+pytestmark = pytest.mark.soak
+
 
 def dashboard_queries():
     """(panel, query) as Grafana would send it."""
