@@ -21,7 +21,6 @@ from lib.paths import BUILD
 from lib.plugin import PluginError, mount_id
 from lib.proc import run, wait_until
 
-
 KILLS = length(5, 10)
 FILE_SYSTEMS = ("ext4", "xfs")
 

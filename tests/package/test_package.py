@@ -42,7 +42,7 @@ def test_contents(unpacked):
         "usr/share/man/man8/docker-volume-rados.8.gz",
         "usr/share/man/man8/radosvol.8.gz",
         *(f"{doc}/{name}" for name in ("README.md.gz", "changelog.gz", "copyright",
-                                       "operations.md")),
+                                       "api.md", "operations.md")),
     }
 
 
