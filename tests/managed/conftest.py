@@ -123,7 +123,7 @@ class Managed:
 def etc_ceph(cluster, base):
     """What an administrator copies to a host: the way to the cluster, and one key."""
     directory = base / "etc-ceph"
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     monitors = re.search(r"^\s*mon host\s*=.*$", Path(cluster.conf).read_text(), re.MULTILINE)[0]
     fsid = re.search(r"^\s*fsid\s*=.*$", Path(cluster.conf).read_text(), re.MULTILINE)[0]
     (directory / "ceph.conf").write_text(f"[global]\n{fsid}\n{monitors}\n")
