@@ -31,7 +31,8 @@ def draw(rows, labels, caption):
     def x_of(share):
         return LEFT + (WIDTH - LEFT - RIGHT) * share / end
 
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+    out = ['<!-- SPDX-License-Identifier: Apache-2.0 -->',
+           f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
            f'viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">',
            f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
            text(16, 26, "Throughput as a share of raw librados", size=16)]

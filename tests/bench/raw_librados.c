@@ -215,6 +215,7 @@ static void connect_all(const struct bench *bench)
 
 static void report(struct bench *bench, int64_t took_ns, double cpu)
 {
+    const size_t p99 = bench->done * 99 / 100;
     double sum = 0;
 
     for (size_t i = 0; i < bench->done; i++)
@@ -223,7 +224,7 @@ static void report(struct bench *bench, int64_t took_ns, double cpu)
     printf("{\"requests\": %zu, \"seconds\": %.6f, \"mean_us\": %.2f, \"p99_us\": %.2f, "
            "\"cpu_us\": %.2f}\n",
            bench->done, (double)took_ns / 1e9, sum / (double)bench->done / 1e3,
-           bench->latency_ns[bench->done * 99 / 100] / 1e3, cpu / (double)bench->done);
+           bench->latency_ns[p99] / 1e3, cpu / (double)bench->done);
 }
 
 static void open_pool(struct bench *bench, char *argv[])
