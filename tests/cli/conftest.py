@@ -74,6 +74,13 @@ def radosvol(cluster, plugin, base):
 
 @pytest.fixture(scope="session")
 def account(cluster, plugin, base):
+    # What librados opens when it first fences somebody stays, too.
+    plugin.create("warm-up", size="1G")
+    plugin.mount("warm-up", "0")
+    plugin.call("Volume.Takeover", {"Name": "warm-up"})
+    plugin.unmount("warm-up", "0")
+    proc.wait_until(lambda: not cluster.watchers("warm-up"), "the end of the fenced one", 60)
+    plugin.remove("warm-up")
     # Those of the warm-up have given their volumes back, and may not have ended yet.
     blockds = plugin.run_dir / "blockd"
     proc.wait_until(lambda: not plugin.blockd_pids() and not any(blockds.iterdir()),
