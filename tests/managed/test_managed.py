@@ -167,7 +167,7 @@ def test_upgrade_without_a_registry(running):
 
 
 def test_upgrade_from_a_registry(running, registry, cluster):
-    """Settings and volumes stay."""
+    """Volumes stay; dockerd forgets the settings, which are set again."""
     running.docker("plugin", "rm", "-f", DRIVER)
     for version in ("1", "2"):
         running.create(f"{registry}/rados:{version}", description=f"version {version}")
@@ -183,6 +183,7 @@ def test_upgrade_from_a_registry(running, registry, cluster):
     assert attached(cluster) == [] and not loop_devices()
     running.docker("plugin", "upgrade", "--skip-remote-check", "--grant-all-permissions", DRIVER,
                    f"{registry}/rados:2")
+    running.configure()
     running.enable()
     shown = running.docker("plugin", "inspect", "-f", "{{.Config.Description}}", DRIVER).stdout
     assert shown.strip() == "version 2"
