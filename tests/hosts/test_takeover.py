@@ -138,10 +138,11 @@ def test_inspect_shows_a_takeover(a, b, volume):
 
 
 def test_a_volume_of_a_dead_host_is_removed(a, b, volume):
-    """Once the cluster has forgotten the dead host, which a removal waits for; nobody needs to mount
-    the volume."""
+    """Once the cluster has forgotten the dead host, and not before; nobody needs to mount it."""
     a.mount(volume)
     a.kill()
+    with pytest.raises(PluginError, match="host-a"):
+        b.plugin.remove(volume)
 
     def removed():
         try:
