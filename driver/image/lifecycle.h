@@ -86,10 +86,11 @@ int image_abandon(struct cluster *cluster, const char *id, int reason, struct er
 
 /* Take an image's name away, if nobody uses the image: it is locked for ourselves first, and
  * stays so for a minute, so that nobody who looked its id up before can mount it. Nothing was
- * changed when it fails; after -ETIMEDOUT either may be true. A client that has the image open and
- * does not answer is waited for: the cluster gives a dead one up soon. MARK is a metadata key that
- * is set on the image, so that the sweep knows it as ours. 0; -EBUSY (locked or open somewhere: err
- * names the client); -ENOTEMPTY (it has snapshots); -ENOENT; or another errno. */
+ * changed when it fails; after -ETIMEDOUT either may be true. A client that has the image open
+ * without its lock and does not answer is waited for: the cluster gives a dead one up soon. MARK is
+ * a metadata key that is set on the image, so that the sweep knows it as ours. 0; -EBUSY (locked or
+ * open somewhere: err names the client); -ENOTEMPTY (it has snapshots); -ENOENT; or another errno.
+ */
 int image_unpublish(struct cluster *cluster, const char *name, const char *id, const char *mark,
                     int64_t deadline, struct error *err);
 

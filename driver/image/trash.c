@@ -236,9 +236,7 @@ int trash_displace_dead(struct cluster *cluster, const char *name, const char *i
     if (takeover_is_predecessor(cluster, &header.lock.holder, cluster_token(cluster)))
         life = HOLDER_DEAD;
     else
-        do
-            r = takeover_look(cluster, id, &header.lock, deadline, &life, err);
-        while (r == 0 && life == HOLDER_SILENT && deadline_left_ms(deadline) > TRASH_FINISH_MS);
+        r = takeover_look(cluster, id, &header.lock, deadline, &life, err);
     if (r < 0)
         return r;
     if (life == HOLDER_DEAD)

@@ -82,9 +82,10 @@ int trash_work_holder(struct cluster *cluster, const char *id, int64_t deadline,
 #define REMOVE_COOKIE "docker-volume-rados remove"
 #define REMOVE_TAG    "docker-volume-rados"
 
-/* A client that has an image open and is silent is dead or cut off, and the cluster forgets it
- * after a while. So it is asked again, as long as this is left for the last question and for what
- * follows. */
+/* A client that has the image open without its lock, and is silent, is dead or cut off, and the
+ * cluster forgets it after a while. So it is asked again, as long as this much of the deadline is
+ * left for the last question and for what follows. A silent holder of the lock is not waited for:
+ * it may be cut off for a moment only, and a removal would destroy its data. */
 #define TRASH_FINISH_MS 4000
 
 /* Image ID is to go: a living holder of its exclusive lock refuses that (-EBUSY, err names it), a
