@@ -13,7 +13,7 @@ from lib.crash import report
 from lib.lengths import length
 from lib.load import Pulse
 
-MIB = length(512, 4096)  # written
+MIB = length(1024, 4096)  # written
 LEFT_MIB = length(1024, 300)
 HANGS_S = 60
 
