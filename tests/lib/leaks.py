@@ -112,7 +112,7 @@ def check(before, take_again, ignore=()):
         if not lines:
             return
         if time.monotonic() >= deadline:
-            raise AssertionError("left behind:\n  " + "\n  ".join(lines))
+            raise AssertionError("; ".join(lines))
         time.sleep(0.3)
 
 
