@@ -11,7 +11,7 @@ from lib import proc
 from lib.cluster import DATA_POOL, POOL
 from lib.paths import BUILD
 
-SETTLE_S = 10
+SETTLE_S = 30  # a leak is what stays, and a slow disk is none
 
 # Objects of a pool, not of an image: the first image that needs them makes them, and they stay.
 POOL_OBJECTS = {"rbd_directory", "rbd_children", "rbd_info", "rbd_trash", "rbd_namespace",
