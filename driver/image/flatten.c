@@ -154,7 +154,6 @@ static int copy_failed(const struct work *work, int code, struct error *err)
 /* Copy up all that shows the parent's. */
 static int copy_up(struct work *work, struct error *err)
 {
-    pthread_condattr_t monotonic;
     uint64_t size = UINT64_C(1) << work->header.order;
     int r;
 
@@ -165,10 +164,7 @@ static int copy_up(struct work *work, struct error *err)
     if (r < 0)
         return r;
     pthread_mutex_init(&work->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&work->ended, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_init_cond(&work->ended);
     r = copy_objects(work);
     image_io_close(work->io); /* waits for what is under way */
     pthread_cond_destroy(&work->ended);

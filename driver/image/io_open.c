@@ -76,7 +76,6 @@ static int open_above(struct cluster *cluster, const struct image_header *header
                       int64_t deadline, struct image_io **ret, struct error *err)
 {
     struct image_io *io = calloc(1, sizeof(*io));
-    pthread_condattr_t monotonic;
     int r;
 
     if (!io)
@@ -87,10 +86,7 @@ static int open_above(struct cluster *cluster, const struct image_header *header
     copyup_init(io);
     pthread_rwlock_init(&io->context, NULL);
     pthread_mutex_init(&io->idle_lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&io->idle, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_init_cond(&io->idle);
     r = open_pools(io, cluster, header, err);
     if (r == 0 && header->shows_parent && header->parent_overlap > 0)
         r = open_parent(io, cluster, &header->parent, above, deadline, err);

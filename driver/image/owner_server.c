@@ -304,7 +304,6 @@ int owner_server_open(struct cluster *cluster, const char *id, struct watch *wat
                       struct owner_server **ret)
 {
     struct owner_server *server = calloc(1, sizeof(*server));
-    pthread_condattr_t monotonic;
 
     if (!server)
         return -ENOMEM;
@@ -315,10 +314,7 @@ int owner_server_open(struct cluster *cluster, const char *id, struct watch *wat
     STAILQ_INIT(&server->todo);
     STAILQ_INIT(&server->done);
     pthread_mutex_init(&server->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&server->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_init_cond(&server->changed);
     *ret = server;
     return 0;
 }

@@ -248,16 +248,12 @@ int rollback_objects(const struct rollback_objects *what, struct rollback_progre
 {
     struct work work = {.what = what};
     uint64_t now = objects_of(what->header, what->header->size);
-    pthread_condattr_t monotonic;
     int r;
 
     work.snap_objects = objects_of(what->header, what->snap_size);
     work.total = now > work.snap_objects ? now : work.snap_objects;
     pthread_mutex_init(&work.lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&work.ended, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_init_cond(&work.ended);
     r = open_ioctxs(&work, err);
     if (r == 0)
         r = run(&work, err);

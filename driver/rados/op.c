@@ -39,16 +39,12 @@ struct op {
 static struct op *op_new(void)
 {
     struct op *op = calloc(1, sizeof(*op));
-    pthread_condattr_t attr;
 
     if (!op)
         return NULL;
     atomic_init(&op->refs, 1);
     pthread_mutex_init(&op->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&op->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_init_cond(&op->wake);
     return op;
 }
 

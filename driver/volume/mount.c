@@ -332,7 +332,6 @@ static int finish_job(struct mount_job *job, struct error *err)
 static struct mount_job *job_new(const char *device, const char *target)
 {
     struct mount_job *job = calloc(1, sizeof(*job));
-    pthread_condattr_t attributes;
 
     assert(strlen(device) < sizeof(job->device) && strlen(target) < sizeof(job->target));
     if (!job)
@@ -342,10 +341,7 @@ static struct mount_job *job_new(const char *device, const char *target)
     job->state = WORKING;
     job->users = 2;
     pthread_mutex_init(&job->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* as deadlines are */
-    pthread_cond_init(&job->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_init_cond(&job->changed);
     return job;
 }
 

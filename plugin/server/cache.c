@@ -94,16 +94,12 @@ static void load(struct cache *cache)
 int cache_open(const char *file, struct cache **ret, struct error *err)
 {
     struct cache *cache = calloc(1, sizeof(*cache));
-    pthread_condattr_t attr;
     int r;
 
     if (!cache)
         return error_errno(err, -ENOMEM, "cannot make the cache of volumes");
     pthread_mutex_init(&cache->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&cache->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_init_cond(&cache->changed);
     cache->file = strdup(file);
     if (cache->file)
         load(cache);

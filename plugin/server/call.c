@@ -223,17 +223,13 @@ static bool make_workers(struct calls *calls)
 struct calls *calls_new(void *service)
 {
     struct calls *calls = calloc(1, sizeof(*calls));
-    pthread_condattr_t attr;
 
     if (!calls)
         return NULL;
     calls->service = service;
     TAILQ_INIT(&calls->running);
     pthread_mutex_init(&calls->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&calls->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_init_cond(&calls->changed);
     if (!make_workers(calls) || pthread_create(&calls->watchdog, NULL, watchdog_main, calls) != 0) {
         free_workers(calls);
         free(calls);

@@ -190,7 +190,6 @@ int cluster_link_start(const struct settings *settings, const char *token,
                        struct cluster_link **ret, struct error *err)
 {
     struct cluster_link *link = calloc(1, sizeof(*link));
-    pthread_condattr_t attr;
     int r;
 
     if (!link)
@@ -199,10 +198,7 @@ int cluster_link_start(const struct settings *settings, const char *token,
     link->token = token;
     LIST_INIT(&link->retired);
     pthread_mutex_init(&link->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&link->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_init_cond(&link->changed);
     r = pthread_create(&link->thread, NULL, link_main, link);
     if (r != 0) {
         free(link);

@@ -339,7 +339,6 @@ int http_start(int listen_fd, unsigned connections_max, const struct endpoint *c
     struct http *http = calloc(1, sizeof(*http));
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     int file_flags = fcntl(listen_fd, F_GETFL);
-    pthread_condattr_t attr;
 
     if (!http)
         return error_errno(err, -ENOMEM, "cannot start the HTTP front");
@@ -353,10 +352,7 @@ int http_start(int listen_fd, unsigned connections_max, const struct endpoint *c
     http->service = service;
     http->calls = calls;
     pthread_mutex_init(&http->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&http->idle, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_init_cond(&http->idle);
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,

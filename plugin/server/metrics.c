@@ -158,16 +158,6 @@ void metrics_answer(struct metrics *metrics, struct reply *reply)
     reply->body = steal_pointer(&text.bytes);
 }
 
-static void init_cond(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 static int start_thread(void *(*main)(void *), void *arg, struct error *err)
 {
     pthread_t thread;
@@ -191,8 +181,8 @@ int metrics_start(const struct attach *attach, struct mounts *mounts, struct cal
     metrics->mounts = mounts;
     metrics->calls = calls;
     pthread_mutex_init(&metrics->lock, NULL);
-    init_cond(&metrics->wanted);
-    init_cond(&metrics->measured);
+    clock_init_cond(&metrics->wanted);
+    clock_init_cond(&metrics->measured);
     r = start_thread(local_main, metrics, err);
     if (r == 0)
         r = start_thread(facts_main, metrics, err);

@@ -275,7 +275,7 @@ int mounts_open(const struct attach *attach, struct mounts **ret, struct error *
         return error_errno(err, -ENOMEM, "cannot make the table of mounts");
     mounts->attach = *attach;
     pthread_mutex_init(&mounts->lock, NULL);
-    slots_init_cond(&mounts->changed);
+    clock_init_cond(&mounts->changed);
     LIST_INIT(&mounts->slots);
     mounts->retries = workers_new("retry", RETRIES_MAX);
     r = mounts->retries ? mounts_rebuild(mounts, err)

@@ -13,16 +13,6 @@
 #include "base/log.h"
 #include "volume/filesystem.h"
 
-void slots_init_cond(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 struct slot *slot_find(struct mounts *mounts, const char *volume)
 {
     struct slot *slot = NULL;
@@ -41,7 +31,7 @@ struct slot *slot_add(struct mounts *mounts, struct ledger_entry *entry, enum sl
 
     if (!slot)
         return NULL;
-    slots_init_cond(&slot->free);
+    clock_init_cond(&slot->free);
     slot->entry = *entry;
     *entry = (struct ledger_entry){0};
     slot->state = state;

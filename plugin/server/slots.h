@@ -47,8 +47,6 @@ int slot_take(struct mounts *mounts, const char *volume, int64_t deadline, struc
               struct error *err);
 void slot_give(struct mounts *mounts, struct slot *slot);
 
-void slots_init_cond(pthread_cond_t *cond); /* on CLOCK_MONOTONIC */
-
 /* NULL when there is none. Called with the lock held. */
 struct slot *slot_find(struct mounts *mounts, const char *volume);
 

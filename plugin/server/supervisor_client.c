@@ -30,16 +30,12 @@ struct supervisor_client {
 int supervisor_client_open(int socket, struct supervisor_client **ret, struct error *err)
 {
     struct supervisor_client *client = calloc(1, sizeof(*client));
-    pthread_condattr_t attr;
 
     if (!client)
         return error_errno(err, -ENOMEM, "cannot talk to the supervisor");
     client->socket = socket;
     pthread_mutex_init(&client->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&client->idle, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_init_cond(&client->idle);
     *ret = client;
     return 0;
 }

@@ -62,7 +62,6 @@ static __attribute__((noreturn)) void *sweeper_main(void *arg)
 int sweeper_start(struct cluster_link *link, struct sweeper **ret, struct error *err)
 {
     struct sweeper *sweeper = calloc(1, sizeof(*sweeper));
-    pthread_condattr_t attr;
     pthread_t thread;
     int r;
 
@@ -70,10 +69,7 @@ int sweeper_start(struct cluster_link *link, struct sweeper **ret, struct error 
         return error_errno(err, -ENOMEM, "cannot start the sweeper");
     sweeper->link = link;
     pthread_mutex_init(&sweeper->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&sweeper->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_init_cond(&sweeper->wake);
     r = pthread_create(&thread, NULL, sweeper_main, sweeper);
     if (r != 0) {
         free(sweeper);

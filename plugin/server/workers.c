@@ -34,7 +34,6 @@ struct workers {
 struct workers *workers_new(const char *name, size_t limit)
 {
     struct workers *workers = calloc(1, sizeof(*workers));
-    pthread_condattr_t attr;
 
     if (!workers)
         return NULL;
@@ -42,11 +41,8 @@ struct workers *workers_new(const char *name, size_t limit)
     workers->limit = limit;
     STAILQ_INIT(&workers->queue);
     pthread_mutex_init(&workers->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&workers->work, &attr);
-    pthread_cond_init(&workers->ended, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_init_cond(&workers->work);
+    clock_init_cond(&workers->ended);
     return workers;
 }
 
