@@ -106,7 +106,7 @@ int command_inspect(struct cli *cli, int argc, char *argv[])
     if (facts.lock.count > 0 &&
         takeover_look(cluster, facts.id, &facts.lock, deadline_in_ms(CLI_READ_MS), &life, &err) < 0)
         return cli_fail(&err);
-    volume_check_space(cluster, &facts, deadline_in_ms(CLI_READ_MS), &full);
+    volume_check_space(cluster, volume_data_pool(cluster, &facts), &full);
     object_print(cli, facts_json(&facts, life, full.text));
     return 0;
 }

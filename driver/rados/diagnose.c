@@ -177,25 +177,6 @@ static int failed(struct cluster *cluster, int r, struct error *err)
                        cluster_pool(cluster));
 }
 
-int diagnose_space(struct cluster *cluster, const char *pool, int64_t deadline, struct error *err)
-{
-    int64_t id = cluster_pool_lookup(cluster, pool, err);
-    char object[SCRATCH_NAME_MAX];
-    rados_ioctx_t io;
-    int r = id < 0 ? (int)id : cluster_open_pool(cluster, id, &io, err);
-
-    if (r < 0)
-        return r;
-    name_scratch(cluster, object);
-    r = make_scratch(io, object, deadline);
-    if (r == -EEXIST) /* another thread is asking the same, and there was room for it */
-        r = 0;
-    if (r == 0)
-        remove_scratch(io, object);
-    rados_ioctx_destroy(io);
-    return r < 0 ? error_errno(err, r, "pool '%s'", pool) : 0;
-}
-
 int diagnose_pool(struct cluster *cluster, int64_t deadline, int64_t *ret_clock_ns,
                   int64_t *ret_precision_ns, struct error *err)
 {

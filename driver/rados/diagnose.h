@@ -23,10 +23,6 @@ int diagnose_fence_right(struct cluster *cluster, struct error *err);
 /* Is the pool marked as one of RBD images? 0, -ENODATA, or another errno. */
 int diagnose_application(struct cluster *cluster, struct error *err);
 
-/* Is there room for more in POOL? 0; -ENOSPC (full) or -EDQUOT (its quota is used up) with err; or
- * another errno: nobody can tell now. A scratch object is made and removed. */
-int diagnose_space(struct cluster *cluster, const char *pool, int64_t deadline, struct error *err);
-
 /* May this client write objects and call object classes in the pool? A scratch object is made,
  * locked, and removed. 0 with the cluster's clock (that of the OSD) minus this host's, and how far
  * off that may be, in nanoseconds; -EPERM; -ENOSPC (the pool is full); -ETIMEDOUT; or another

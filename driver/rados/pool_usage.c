@@ -50,6 +50,21 @@ static bool has_flag(const char *flags, const char *flag)
     return false;
 }
 
+int pool_check_space_decode(const char *pool, const char *pools, size_t pools_len)
+{
+    cleanup_json json_t *details = json_loadb(pools, pools_len, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *detail = find_pool(details, "pool_name", pool);
+    const char *flags = json_string_value(json_object_get(detail, "flags_names"));
+
+    if (!json_is_array(details) || (detail && !flags))
+        return -EBADMSG;
+    if (!detail)
+        return -ENOENT;
+    if (has_flag(flags, "full_quota"))
+        return -EDQUOT;
+    return has_flag(flags, "full") ? -ENOSPC : 0;
+}
+
 int pool_usage_decode(const char *pool, const char *df, size_t df_len, const char *pools,
                       size_t pools_len, struct pool_usage *ret)
 {
@@ -94,6 +109,19 @@ static int ask(struct cluster *cluster, const char *command, struct answer *ret)
     return r == 0 && ret->len > ANSWER_MAX ? -EMSGSIZE : r;
 }
 
+static const char ask_pools[] =
+    "{\"prefix\": \"osd pool ls\", \"detail\": \"detail\", \"format\": \"json\"}";
+
+int pool_check_space(struct cluster *cluster, const char *pool, struct error *err)
+{
+    __attribute__((cleanup(cleanup_answerp))) struct answer pools = {0};
+    int r = ask(cluster, ask_pools, &pools);
+
+    if (r == 0)
+        r = pool_check_space_decode(pool, pools.bytes, pools.len);
+    return r < 0 ? error_errno(err, r, "pool '%s'", pool) : 0;
+}
+
 int pool_usage_read(struct cluster *cluster, struct pool_usage *ret, struct error *err)
 {
     __attribute__((cleanup(cleanup_answerp))) struct answer df = {0};
@@ -102,9 +130,7 @@ int pool_usage_read(struct cluster *cluster, struct pool_usage *ret, struct erro
     int r = ask(cluster, "{\"prefix\": \"df\", \"format\": \"json\"}", &df);
 
     if (r == 0)
-        r = ask(cluster,
-                "{\"prefix\": \"osd pool ls\", \"detail\": \"detail\", \"format\": \"json\"}",
-                &pools);
+        r = ask(cluster, ask_pools, &pools);
     if (r == 0)
         r = pool_usage_decode(pool, df.bytes, df.len, pools.bytes, pools.len, ret);
     return r < 0 ? error_errno(err, r, "the monitors do not say how full pool '%s' is", pool) : 0;

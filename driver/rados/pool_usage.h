@@ -20,6 +20,14 @@ struct pool_usage {
  * (cluster.c); any thread but librados' own. */
 int pool_usage_read(struct cluster *cluster, struct pool_usage *ret, struct error *err);
 
+/* Is there room for more in POOL? 0; -ENOSPC (full) or -EDQUOT (its quota is used up); or another
+ * errno: nobody can tell now. As pool_usage_read otherwise. */
+int pool_check_space(struct cluster *cluster, const char *pool, struct error *err);
+
+/* Out of the answer to "osd pool ls detail" (JSON): 0, -ENOSPC, -EDQUOT; -ENOENT when there is no
+ * pool of this name in it; or -EBADMSG. Pure. */
+int pool_check_space_decode(const char *pool, const char *pools, size_t pools_len);
+
 /* Out of the answers to "df" and "osd pool ls detail" (JSON). 0; -ENOENT when there is no pool of
  * this name in them; or -EBADMSG. Pure. */
 int pool_usage_decode(const char *pool, const char *df, size_t df_len, const char *pools,

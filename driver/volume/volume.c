@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "image/io.h"
 #include "image/lifecycle.h"
-#include "rados/diagnose.h"
+#include "rados/pool_usage.h"
 #include "volume/filesystem.h"
 #include "volume/metadata.h"
 
@@ -49,15 +49,18 @@ int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
     return r < 0 ? error_wrap(err, "cannot read volume '%s'", name) : 0;
 }
 
-int volume_check_space(struct cluster *cluster, const struct volume_facts *facts, int64_t deadline,
-                       struct error *err)
+const char *volume_data_pool(const struct cluster *cluster, const struct volume_facts *facts)
 {
-    const char *pool = facts->data_pool[0] ? facts->data_pool : cluster_pool(cluster);
+    return facts->data_pool[0] != '\0' ? facts->data_pool : cluster_pool(cluster);
+}
+
+int volume_check_space(struct cluster *cluster, const char *pool, struct error *err)
+{
     struct error why;
-    int r = diagnose_space(cluster, pool, deadline, &why);
+    int r = pool_check_space(cluster, pool, &why);
 
     if (r != -ENOSPC && r != -EDQUOT)
-        return 0;
+        return r;
     return error_set(err, r,
                      "%.256s: writes that need space wait until there is some (or fail, with "
                      "WHEN_FULL=fail); add OSDs, raise the quota, or remove something",

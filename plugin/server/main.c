@@ -182,6 +182,8 @@ static int start(const struct settings *settings, struct volume_driver *driver, 
     if (r == 0)
         r = mounts_open(&attach, &driver->mounts, err);
     if (r == 0)
+        r = space_start(driver->link, &driver->space, err);
+    if (r == 0)
         r = sweeper_start(driver->link, &driver->sweeper, err);
     if (r == 0)
         r = start_fronts(driver, &attach, ret, err);

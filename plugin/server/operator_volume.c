@@ -44,7 +44,7 @@ static int inspect(struct operation *operation, struct error *err)
     status = status_of_facts(&facts, &newest);
     if (status) {
         add_life(operation, &facts, status);
-        volume_check_space(operation->cluster, &facts, operation->deadline, &full);
+        space_look(operation->driver->space, volume_data_pool(operation->cluster, &facts), &full);
         if (full.code < 0 && facts.unwritable[0] == '\0')
             operator_add_text(status, "health", full.text);
     }

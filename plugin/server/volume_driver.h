@@ -8,6 +8,7 @@
 #include "plugin/server/endpoint.h"
 #include "plugin/server/metrics.h"
 #include "plugin/server/mounts.h"
+#include "plugin/server/space.h"
 #include "plugin/server/sweeper.h"
 #include "plugin/settings.h"
 #include "volume/options.h"
@@ -19,6 +20,7 @@ struct volume_driver {
     struct cluster_link *link;
     struct cache *cache;
     struct mounts *mounts;
+    struct space *space;
     struct sweeper *sweeper;
     struct metrics *metrics;
     const char *scratch_dir; /* where new file systems are made */

@@ -138,7 +138,7 @@ void volume_driver_get(void *service, const struct json_request *request, int64_
     if (r == 0) {
         r = volume_read(cluster, request->name, deadline, &facts, &err);
         if (r == 0 && facts.lock.count > 0) /* for those who write */
-            volume_check_space(cluster, &facts, deadline, &full);
+            space_look(driver->space, volume_data_pool(cluster, &facts), &full);
         listed = r == 0 && facts.snapshot_count > 0 &&
                  snapshot_list_newest(cluster, facts.id, STATUS_SNAPSHOTS_MAX, deadline, &newest,
                                       NULL) == 0;

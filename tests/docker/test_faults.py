@@ -182,7 +182,7 @@ def test_a_writer_in_a_full_pool_waits(volumes, plugin, cluster, quota):
         finally:
             quota(0)
         writer.result(60)
-    assert health() == "ok"
+    wait_until(lambda: health() == "ok", "the plugin to know", 60)
     assert (path / "file").read_bytes() == data
 
 

@@ -2,6 +2,7 @@
 """The VolumeDriver protocol in the ways dockerd really uses it, and those it does not show."""
 
 import concurrent.futures
+import json
 import os
 import re
 import time
@@ -114,6 +115,25 @@ def test_created_at_is_a_time_go_understands(plugin, volumes):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", created)
     parsed = time.mktime(time.strptime(created[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
     assert abs(parsed - time.time()) < 600
+
+
+def test_get_of_a_mounted_volume_writes_nothing(plugin, volumes, cluster):
+    """It once made and removed an object to see whether there is space; one whose making was late
+    stayed in the pool."""
+    def writes():
+        return sum(json.loads(cluster.ceph("tell", f"osd.{i}", "perf", "dump"))["osd"]["op_w"]
+                   for i in range(cluster.osds))
+
+    name = volumes.create()
+    path, _ = volumes.mount(name)
+    os.sync()
+    before = writes()
+    for _ in range(100):
+        assert plugin.get(name)["Status"]["health"] == "ok"
+    of_gets = writes() - before
+    write_synced(path / "file", b"x")
+    assert writes() - before > of_gets
+    assert of_gets < 50  # the file system, and what is left over from the mount
 
 
 def test_list_has_no_nulls(plugin, volumes):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuzz.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "rados/pool_usage.h"
@@ -11,8 +12,11 @@ static const char pools[] = "[{\"pool_name\":\"docker\",\"flags_names\":\"hashps
 
 static void check(const void *usage, size_t usage_len, const void *details, size_t details_len)
 {
+    int space = pool_check_space_decode("docker", details, details_len);
     struct pool_usage got;
 
+    CHECK(space == 0 || space == -EDQUOT || space == -ENOSPC || space == -ENOENT ||
+          space == -EBADMSG);
     fuzz_fill(&got, sizeof(got));
     if (pool_usage_decode("docker", usage, usage_len, details, details_len, &got) < 0)
         CHECK(fuzz_untouched(&got, sizeof(got)));

@@ -71,6 +71,24 @@ static void test_flags(void **state)
     }
 }
 
+static int space(const char *pool, const char *details)
+{
+    return pool_check_space_decode(pool, details, strlen(details));
+}
+
+static void test_space(void **state)
+{
+    (void)state;
+    assert_int_equal(space("docker", pools), 0);
+    assert_int_equal(space("docker-data", pools), -EDQUOT);
+    assert_int_equal(space("near", pools), 0);
+    assert_int_equal(space("other", pools), -ENOENT);
+    assert_int_equal(space("p", "[{\"pool_name\":\"p\",\"flags_names\":\"full\"}]"), -ENOSPC);
+    assert_int_equal(space("p", "[{\"pool_name\":\"p\"}]"), -EBADMSG);
+    assert_int_equal(space("p", "{}"), -EBADMSG);
+    assert_int_equal(space("p", "["), -EBADMSG);
+}
+
 static void test_nonsense(void **state)
 {
     static const char good_pools[] = "[{\"pool_name\":\"p\",\"flags_names\":\"\"}]";
@@ -104,6 +122,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_space),
         cmocka_unit_test(test_nonsense),
     };
 
