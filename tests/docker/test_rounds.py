@@ -6,7 +6,9 @@ import os
 
 import pytest
 
-ROUNDS = 200
+from lib.lengths import length
+
+ROUNDS = length(80, 200)
 THREADS = 4
 
 
