@@ -199,6 +199,24 @@ def test_io_waits_and_goes_on(plugin2, outage):
     plugin2.unmount("known", an_id)
 
 
+def test_an_unmount_in_an_outage_ends_after_it(plugin2, away, outage):
+    """dockerd gets its answer in time; what was written is not lost, and the volume is free again."""
+    an_id, again = mount_id(), mount_id()
+    path = plugin2.mount("known", an_id)
+    data = os.urandom(8 << 20)
+    (path / "file").write_bytes(data)  # in the page cache alone
+    outage.begin()
+    answer = plugin2.raw("VolumeDriver.Unmount", {"Name": "known", "ID": an_id}, timeout=CALL_S)
+    words = answer.json()["Err"]
+    assert words == "" or "in the background" in words
+    assert plugin2.get("known")["Name"] == "known"
+    outage.end()
+    wait_until(lambda: not away.lockers("known"), "the lock given back", 90, 0.5)
+    path = plugin2.mount("known", again)
+    assert (path / "file").read_bytes() == data
+    plugin2.unmount("known", again)
+
+
 def test_docker_inspects_and_lists_in_the_outage(docker2, plugin2, outage):
     outage.begin()
     volume = docker2.inspect_volume("labelled")

@@ -11,6 +11,9 @@ from lib.paths import BUILD
 
 
 NAMESPACE = "kept"  # or the other plugin would show the same volumes to dockerd
+# dockerd asks every plugin of the host for a volume that it does not know, also one that somebody
+# uses beside the tests: it must not have a volume of this name.
+NAME = "removed-by-mistake"
 
 
 @pytest.fixture
@@ -37,28 +40,28 @@ def removed(cluster):
 def test_undelete(keeper, dockerd, cluster, fs):
     def create():
         dockerd.docker("volume", "create", "-d", keeper.driver, "-o", "size=1G", "-o", f"fs={fs}",
-                       "db")
+                       NAME)
 
     def listed():  # by this driver; another one may run beside the tests
         return sorted(dockerd.volumes("-f", f"driver={keeper.driver}"))
 
     create()
-    dockerd.run("-v", "db:/data", "busybox", "sh", "-c", "echo precious >/data/file")
-    dockerd.docker("volume", "rm", "db")
+    dockerd.run("-v", f"{NAME}:/data", "busybox", "sh", "-c", "echo precious >/data/file")
+    dockerd.docker("volume", "rm", NAME)
     assert listed() == []
 
     # The name is free: a new volume is made, and is empty.
     create()
-    assert dockerd.run("-v", "db:/data", "busybox", "ls", "-A", "/data") == ""
-    dockerd.docker("volume", "rm", "db")
+    assert dockerd.run("-v", f"{NAME}:/data", "busybox", "ls", "-A", "/data") == ""
+    dockerd.docker("volume", "rm", NAME)
     second, first = removed(cluster)
-    assert second["name"] == first["name"] == "db"
+    assert second["name"] == first["name"] == NAME
 
     radosvol(cluster, "trash", "restore", first["id"])
-    assert listed() == ["db"]
-    assert dockerd.inspect_volume("db")["Status"]["size"] == "1G"
-    assert dockerd.run("-v", "db:/data", "busybox", "cat", "/data/file") == "precious\n"
+    assert listed() == [NAME]
+    assert dockerd.inspect_volume(NAME)["Status"]["size"] == "1G"
+    assert dockerd.run("-v", f"{NAME}:/data", "busybox", "cat", "/data/file") == "precious\n"
 
-    keeper.call("Trash.Restore", {"ID": second["id"], "To": "empty"})
-    assert listed() == ["db", "empty"]
-    assert dockerd.run("-v", "empty:/data", "busybox", "ls", "-A", "/data") == ""
+    keeper.call("Trash.Restore", {"ID": second["id"], "To": f"{NAME}-too"})
+    assert listed() == [NAME, f"{NAME}-too"]
+    assert dockerd.run("-v", f"{NAME}-too:/data", "busybox", "ls", "-A", "/data") == ""
