@@ -27,6 +27,10 @@
  *   volumes: images are unpacked into volumes with sudo or ping in them.
  * - ext4: errors=remount-ro, so that a damaged file system stops taking writes at once. xfs shuts
  *   down by itself.
+ * - ext4: nodioread_nolock. Otherwise a new block counts as written only once its data are there
+ * and a transaction has said so. When that fails because the journal has been aborted meanwhile
+ * (the volume was fenced), the kernel (seen with 6.18) forgets it, and fsync says that the data are
+ *   safe. Without, data come before the transaction, whose failure fsync does tell.
  * - xfs: nouuid, so that a clone can be mounted on the host of its source. That no volume is
  * mounted twice is the business of its lock. */
 
@@ -228,7 +232,8 @@ int mount_options_parse(enum filesystem fs, const char *text, unsigned long *ret
         flags |= MS_NODEV;
     if (!given[DISCARD])
         fits = fits && append_text(data, "discard");
-    fits = fits && append_text(data, fs == FILESYSTEM_EXT4 ? "errors=remount-ro" : "nouuid");
+    fits = fits && append_text(data, fs == FILESYSTEM_EXT4 ? "errors=remount-ro,nodioread_nolock"
+                                                           : "nouuid");
     if (!fits)
         return error_set(err, -EINVAL, "mount options are too long: at most %d characters",
                          MOUNT_OPTIONS_MAX - 1);

@@ -94,6 +94,7 @@ void size_format(uint64_t size, char *text, size_t text_size);
 
 /* Mount options, checked against the list of what is allowed for FS, as mount(2) wants them: flags,
  * and the rest as data, both with what every mount gets unless TEXT says otherwise (nodev, discard,
- * ext4: errors=remount-ro). 0, or -EINVAL with err naming the word and listing the allowed ones. */
+ * ext4: errors=remount-ro and nodioread_nolock). 0, or -EINVAL with err naming the word and listing
+ * the allowed ones. */
 int mount_options_parse(enum filesystem fs, const char *text, unsigned long *ret_flags,
                         char ret_data[MOUNT_OPTIONS_MAX], struct error *err);

@@ -12,7 +12,7 @@
 
 #include "volume/options.h"
 
-#define EXT4_DEFAULTS "discard,errors=remount-ro"
+#define EXT4_DEFAULTS "discard,errors=remount-ro,nodioread_nolock"
 
 static void assert_mounts(enum filesystem fs, const char *text, unsigned long flags,
                           const char *data)
@@ -65,7 +65,8 @@ static void test_defaults_switched_off(void **state)
     (void)state;
     assert_mounts(FILESYSTEM_XFS, "dev", 0, "discard,nouuid");
     assert_mounts(FILESYSTEM_XFS, "nodiscard,dev", 0, "nodiscard,nouuid");
-    assert_mounts(FILESYSTEM_EXT4, "nodiscard", MS_NODEV, "nodiscard,errors=remount-ro");
+    assert_mounts(FILESYSTEM_EXT4, "nodiscard", MS_NODEV,
+                  "nodiscard,errors=remount-ro,nodioread_nolock");
     assert_mounts(FILESYSTEM_EXT4, "discard", MS_NODEV, EXT4_DEFAULTS);
 }
 
