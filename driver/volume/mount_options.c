@@ -28,8 +28,8 @@
  * - ext4: errors=remount-ro, so that a damaged file system stops taking writes at once. xfs shuts
  *   down by itself.
  * - ext4: nodioread_nolock. Otherwise a new block counts as written only once its data are there
- * and a transaction has said so. When that fails because the journal has been aborted meanwhile
- * (the volume was fenced), the kernel (seen with 6.18) forgets it, and fsync says that the data are
+ *   and a transaction has said so. When that fails because the journal was aborted meanwhile (the
+ *   volume was fenced), the kernel (seen with 6.18) forgets it, and fsync says that the data are
  *   safe. Without, data come before the transaction, whose failure fsync does tell.
  * - xfs: nouuid, so that a clone can be mounted on the host of its source. That no volume is
  * mounted twice is the business of its lock. */

@@ -69,9 +69,9 @@ int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
 /* Where the volume's data are: borrowed from either. */
 const char *volume_data_pool(const struct cluster *cluster, const struct volume_facts *facts);
 
-/* Is there room for more in POOL? 0; -ENOSPC or -EDQUOT with words for "health": writes wait then, as
- * on a disk that is slow; or another errno, without words: nobody can tell now. Blocks for up to the
- * monitors' own time limit. */
+/* Is there room for more in POOL? 0; -ENOSPC or -EDQUOT with words for "health": writes wait then,
+ * as on a disk that is slow; or another errno, without words: nobody can tell now. Blocks for up to
+ * the monitors' own time limit. */
 int volume_check_space(struct cluster *cluster, const char *pool, struct error *err);
 
 /* When the newest snapshot that a user made was taken. 0; -ENODATA when there is none (among the
