@@ -2,18 +2,14 @@
 #include "volume/survey.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/parallel.h"
 
-/* The calling thread and some helpers take one volume after the other, until none is left. A helper
- * that cannot be started is only missed as far as speed goes. */
-
+/* Requests under way at once, beside the calling thread's. */
 #define HELPERS 7
 
 /* One volume must not use up the time of all. */
@@ -24,8 +20,6 @@ struct work {
     const struct volume_survey_request *request;
     struct volume_survey *survey;
     int64_t deadline;
-    atomic_size_t next;
-    atomic_size_t done;
 };
 
 void volume_survey_free(struct volume_survey *survey)
@@ -36,8 +30,10 @@ void volume_survey_free(struct volume_survey *survey)
     *survey = (struct volume_survey){0};
 }
 
-static void read_one(const struct work *work, struct volume_report *report)
+static void read_one(void *arg, size_t i)
 {
+    const struct work *work = arg;
+    struct volume_report *report = &work->survey->items[i];
     int64_t deadline = deadline_earlier(work->deadline, deadline_in_ms(VOLUME_MS));
     const struct lock_info *lock = &report->facts.lock;
     int r = volume_read(work->cluster, report->name, deadline, &report->facts, &report->err);
@@ -50,44 +46,12 @@ static void read_one(const struct work *work, struct volume_report *report)
         error_wrap(&report->err, "volume '%s'", report->name);
 }
 
-/* Take the next volume; false when there is none. */
-static bool step(struct work *work)
+static void show_progress(void *arg, size_t done, size_t total)
 {
-    size_t i = atomic_fetch_add(&work->next, 1);
+    const struct work *work = arg;
 
-    if (i >= work->survey->count)
-        return false;
-    read_one(work, &work->survey->items[i]);
-    atomic_fetch_add(&work->done, 1);
-    return true;
-}
-
-static void *help(void *arg)
-{
-    while (step(arg))
-        continue;
-    return NULL;
-}
-
-static void read_all(struct work *work)
-{
-    const struct volume_survey_request *request = work->request;
-    pthread_t helpers[HELPERS];
-    unsigned started = 0;
-    sigset_t all, before;
-
-    sigfillset(&all); /* signals are for the program's own threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (started < HELPERS && started + 1 < work->survey->count &&
-           pthread_create(&helpers[started], NULL, help, work) == 0)
-        started++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    while (step(work)) {
-        if (request->progress)
-            request->progress(request->arg, atomic_load(&work->done), work->survey->count);
-    }
-    while (started > 0)
-        pthread_join(helpers[--started], NULL);
+    if (work->request->progress)
+        work->request->progress(work->request->arg, done, total);
 }
 
 static int make_reports(const struct volume_survey_request *request, const struct rbd_pairs *all,
@@ -156,7 +120,7 @@ int volume_survey(struct cluster *cluster, const struct volume_survey_request *r
     rbd_pairs_free(&all);
     if (r < 0)
         return error_errno(err, r, "cannot read the volumes");
-    read_all(&work);
+    parallel_run(survey.count, HELPERS, read_one, show_progress, &work);
     if (!request->names)
         r = drop_removed(cluster, &survey, deadline, err);
     if (r < 0)
