@@ -10,18 +10,8 @@
 #include "rados/header_notify.h"
 
 /* Have something done that only an image's owner may do: by the owner, when there is one that
- * lives, and otherwise by ourselves as its owner for the time it takes. Stock clients ask, and are
- * asked, with the same notifies.
- *
- *   ask      the owner's answer       then
- *   notify   0                        wait for its ASYNC_COMPLETE; a sign of progress or life from
- *                                     it every OWNER_SILENT_MS at least, or it counts as gone
- *            negative errno           that is the result
- *            none                     look at the lock again
- */
-
-/* An owner that was asked says nothing for so long: -ETIMEDOUT. */
-#define OWNER_SILENT_MS 30000
+ * lives (owner_ask.h), and otherwise by ourselves as its owner for the time it takes
+ * (owner_self.h). */
 
 /* What to do as the owner of IMAGE, which has no I/O. */
 typedef int (*owner_work)(void *arg, const struct owned_image *image, int64_t deadline,

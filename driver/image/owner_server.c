@@ -44,6 +44,7 @@ STAILQ_HEAD(job_list, job);
 
 struct recent {
     struct notify_id id;
+    uint32_t op;
     int result;
 };
 
@@ -69,6 +70,7 @@ struct owner_server {
 
     pthread_t thread;
     int64_t frozen_until; /* the thread's: a QUIESCE holds until then; 0: none does */
+    struct notify_id frozen_for;
 };
 
 static bool has_id(const struct notify_id *id)
@@ -130,24 +132,34 @@ static int create_snapshot(struct owner_server *server, const struct owned_image
                      request->snapshot);
 }
 
-static int quiesce(struct owner_server *server, struct error *err)
+/* Each freeze is of one request: who asked for it is to hear at its end whether it held, which a
+ * second request's end in between would make a lie. */
+static int quiesce(struct owner_server *server, const struct notify_id *id, struct error *err)
 {
     int r;
 
     if (server->frozen_until != 0)
-        return 0;
+        return error_set(err, -EBUSY, "it is frozen for client %" PRIu64 " already",
+                         server->frozen_for.client_id);
     r = freeze(server, err);
-    if (r == 0)
+    if (r == 0) {
         server->frozen_until = deadline_in_ms(OWNERSHIP_FREEZE_MAX_MS);
+        server->frozen_for = *id;
+    }
     return r;
 }
 
-static void unquiesce(struct owner_server *server)
+static int end_quiesce(struct owner_server *server)
 {
-    if (server->frozen_until == 0)
-        return;
     server->frozen_until = 0;
-    thaw(server);
+    return thaw(server);
+}
+
+static int unquiesce(struct owner_server *server, const struct notify_id *id, struct error *err)
+{
+    if (server->frozen_until == 0 || !same_id(&server->frozen_for, id) || end_quiesce(server) < 0)
+        return error_set(err, -ETIMEDOUT, "that freeze had ended before");
+    return 0;
 }
 
 static int work(struct owner_server *server, struct job *job, struct error *err)
@@ -164,10 +176,9 @@ static int work(struct owner_server *server, struct job *job, struct error *err)
     case NOTIFY_RESIZE:
         return owned_resize(&image, request->size, deadline_in_ms(WORK_MS), err);
     case NOTIFY_QUIESCE:
-        return quiesce(server, err);
+        return quiesce(server, &request->id, err);
     case NOTIFY_UNQUIESCE:
-        unquiesce(server);
-        return 0;
+        return unquiesce(server, &request->id, err);
     }
     return error_set(err, -EOPNOTSUPP, "request %u is not served", request->op);
 }
@@ -227,7 +238,7 @@ static void end_job(struct owner_server *server, struct job *job)
         WITH_LOCK(&server->lock);
         server->current = NULL;
         server->recent[server->recent_next++ % RECENT_MAX] =
-            (struct recent){.id = job->request.id, .result = job->result};
+            (struct recent){.id = job->request.id, .op = job->request.op, .result = job->result};
         owed = job->event != NULL;
         if (owed) {
             STAILQ_INSERT_TAIL(&server->done, job, link);
@@ -277,7 +288,7 @@ static void *serve(void *arg)
             end_job(server, job);
         }
         if (server->frozen_until != 0 && (end || deadline_left_ms(server->frozen_until) == 0))
-            unquiesce(server);
+            end_quiesce(server);
     }
     return NULL;
 }
@@ -350,10 +361,10 @@ static struct job *find_job(struct owner_server *server, const struct notify_id 
 }
 
 static const struct recent *find_recent(const struct owner_server *server,
-                                        const struct notify_id *id)
+                                        const struct notify_id *id, uint32_t op)
 {
     for (unsigned i = 0; i < RECENT_MAX; i++) {
-        if (same_id(&server->recent[i].id, id))
+        if (same_id(&server->recent[i].id, id) && server->recent[i].op == op)
             return &server->recent[i];
     }
     return NULL;
@@ -367,7 +378,7 @@ static bool is_known(struct owner_server *server, const struct header_notify *re
     struct job *job;
 
     *ret_keep = false;
-    if (!has_id(&request->id) || request->op == NOTIFY_UNQUIESCE)
+    if (!has_id(&request->id))
         return false;
     job = find_job(server, &request->id, request->op);
     if (job && job->event) { /* nobody waits for the first one's answer any more */
@@ -376,7 +387,7 @@ static bool is_known(struct owner_server *server, const struct header_notify *re
         *ret_keep = true;
         return true;
     }
-    recent = job ? NULL : find_recent(server, &request->id);
+    recent = job ? NULL : find_recent(server, &request->id, request->op);
     if (!job && !recent)
         return false;
     notify_encode_result(answer, recent ? recent->result : 0);
@@ -430,13 +441,12 @@ bool owner_server_take(struct owner_server *server, const struct header_notify *
 
     if (is_known(server, request, event, answer, &keep))
         return keep;
-    keep =
-        request->op == NOTIFY_QUIESCE || (!has_id(&request->id) && request->op != NOTIFY_UNQUIESCE);
+    keep = !changes_header(request->op) || !has_id(&request->id);
     r = check(server, request);
     if (r == 0)
         r = add_job(server, request, cookie, keep ? event : NULL);
-    if (r == 0 && (keep || request->op == NOTIFY_UNQUIESCE))
-        return keep;
+    if (r == 0 && keep)
+        return true;
     notify_encode_result(answer, r);
     return false;
 }

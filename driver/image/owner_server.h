@@ -19,7 +19,8 @@
  *   taken       answered 0 at once             kept
  *   done        announced (HEADER_UPDATE), ASYNC_COMPLETE with the result    answered with it
  *   sent again  answered 0, or with the result     (a new one)
- */
+ *
+ * QUIESCE and UNQUIESCE change nothing that others could see, and are kept in either case. */
 
 struct owner_server;
 

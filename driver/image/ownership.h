@@ -75,7 +75,9 @@ int64_t ownership_confirmed(const struct ownership *ownership);
  * RESIZE (larger only), once it has its I/O (ownership_attach_io). Each is done by a thread of the
  * ownership, one after the other, so that ownership_run waits for none of them; the rest is refused
  * with -EOPNOTSUPP, and REQUEST_LOCK with -EROFS: an owner keeps its image. QUIESCE freezes like a
- * snapshot does, until UNQUIESCE or OWNERSHIP_FREEZE_MAX_MS later.
+ * snapshot does, for one client at a time (else -EBUSY), until its UNQUIESCE, or at most for
+ * OWNERSHIP_FREEZE_MAX_MS. UNQUIESCE is answered, unlike by librbd: 0 when the freeze held until
+ * then, or -ETIMEDOUT.
  *
  * A snapshot, step by step (nothing is changed when one before "add" fails):
  *
