@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/table.h"
+#include "volume/group.h"
 #include "volume/snapshots.h"
 
 /* radosvol snapshot create|ls|rm|protect|unprotect */
@@ -26,9 +29,51 @@ static void time_text(const struct timespec *when, char ret[TIME_TEXT_MAX])
 
 struct create_args {
     struct cli *cli;
-    const char *volume;
+    char *words[2];
+    unsigned word_count;
+    const char *volume; /* one; else a group: */
+    const char **volumes;
+    size_t volume_count;
+    const char *label;
     const char *name; /* NULL: by the time */
 };
+
+enum { OPTION_VOLUMES = 0x100, OPTION_LABEL };
+
+/* "a,b,c", which is taken apart. */
+static void add_volumes(struct create_args *args, char *text, struct argp_state *state)
+{
+    char *name;
+
+    while ((name = strsep(&text, ","))) {
+        const char **more = reallocarray(args->volumes, args->volume_count + 1, sizeof(*more));
+
+        if (!more)
+            argp_failure(state, EXIT_FAILED, 0, "out of memory");
+        if (name[0] == '\0')
+            argp_error(state, "--volumes has names with commas between, such as db,db-log");
+        if (!more)
+            return;
+        args->volumes = more;
+        args->volumes[args->volume_count++] = name;
+    }
+}
+
+/* Who is meant, now that all words are there. */
+static void sort_words(struct create_args *args, struct argp_state *state)
+{
+    const bool group = args->volume_count > 0 || args->label;
+
+    if (args->volume_count > 0 && args->label)
+        argp_error(state, "either --volumes or --label");
+    if (group && args->word_count > 1)
+        argp_error(state, "with --volumes or --label there is one NAME, for the snapshot of each");
+    if (!group && args->word_count == 0)
+        argp_error(state, "which VOLUME?");
+    if (!group)
+        args->volume = args->words[0];
+    args->name = args->words[group ? 0 : 1];
+}
 
 static error_t parse_create(int key, char *arg, struct argp_state *state)
 {
@@ -39,57 +84,130 @@ static error_t parse_create(int key, char *arg, struct argp_state *state)
         cli_init_children(state, args->cli, cli_common);
         return 0;
     case ARGP_KEY_ARG:
-        if (args->name)
+        if (args->word_count == 2)
             argp_error(state, "one VOLUME and one NAME");
-        if (args->volume)
-            args->name = arg;
-        else
-            args->volume = arg;
+        args->words[args->word_count++] = arg;
         return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which VOLUME?");
+    case OPTION_VOLUMES:
+        add_volumes(args, arg, state);
+        return 0;
+    case OPTION_LABEL:
+        args->label = arg;
+        return 0;
+    case ARGP_KEY_END:
+        sort_words(args, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static int create(struct cli *cli, int argc, char *argv[])
+static int create_one(const struct create_args *args, struct cluster *cluster, int64_t deadline,
+                      struct error *err)
 {
-    static const struct argp argp = {
-        .parser = parse_create,
-        .args_doc = "VOLUME [NAME]",
-        .doc = "Take a snapshot, called NAME or by the UTC time.\v"
-               "Where the volume is mounted its host freezes the file system for the moment, so "
-               "that the snapshot holds a clean one.",
-        .children = cli_common,
-    };
-    cleanup_cluster struct cluster *cluster = NULL;
-    struct create_args args = {.cli = cli};
     struct snapshot snapshot = {0};
     char created[TIME_TEXT_MAX];
-    struct error err;
     json_t *result;
     int r;
 
-    cli_parse(cli, &argp, argc, argv, &args);
-    if (cli_connect(cli, &cluster, &err) < 0)
-        return cli_fail(&err);
-    progress("taking a snapshot of volume '%s'", args.volume);
-    r = volume_snapshot_create(cluster, args.volume, args.name, cli->settings.host,
-                               deadline_in_ms(SNAPSHOT_MS), &snapshot, &err);
+    progress("taking a snapshot of volume '%s'", args->volume);
+    r = volume_snapshot_create(cluster, args->volume, args->name, args->cli->settings.host,
+                               deadline, &snapshot, err);
     progress_end();
     if (r < 0)
-        return cli_fail(&err);
+        return r;
     result = json_object();
     time_text(&snapshot.created, created);
-    object_add_text(result, "volume", args.volume);
+    object_add_text(result, "volume", args->volume);
     object_add_text(result, "snapshot", snapshot.name);
     object_add(result, "id", json_integer((json_int_t)snapshot.id));
     object_add(result, "size", json_integer((json_int_t)snapshot.size));
     object_add_text(result, "created", created);
-    object_print(cli, result);
+    object_print(args->cli, result);
     return 0;
+}
+
+static void print_group(const struct cli *cli, const struct volume_group *group)
+{
+    enum { VOLUME, SNAPSHOT, ID, SIZE, CREATED, COLUMNS };
+    static const struct column columns[COLUMNS] = {
+        [VOLUME] = {"VOLUME", COLUMN_TEXT},   [SNAPSHOT] = {"SNAPSHOT", COLUMN_TEXT},
+        [ID] = {"ID", COLUMN_NUMBER},         [SIZE] = {"SIZE", COLUMN_SIZE},
+        [CREATED] = {"CREATED", COLUMN_TEXT},
+    };
+    struct table *table = table_new(cli, "snapshots", columns, COLUMNS);
+
+    for (size_t i = 0; i < group->count; i++) {
+        const struct snapshot_member *member = &group->members[i];
+        char created[TIME_TEXT_MAX];
+
+        time_text(&member->snapshot.created, created);
+        table_row(table);
+        table_text(table, VOLUME, member->volume);
+        table_text(table, SNAPSHOT, member->snapshot.name);
+        table_number(table, ID, member->snapshot.id);
+        table_number(table, SIZE, member->snapshot.size);
+        table_text(table, CREATED, created);
+    }
+    table_print(table, stdout);
+}
+
+static void show_step(void *arg, const char *step)
+{
+    const struct volume_group *group = arg;
+
+    progress("%zu volumes: %s", group->count, step);
+}
+
+static int create_group(const struct create_args *args, struct cluster *cluster, int64_t deadline,
+                        struct error *err)
+{
+    cleanup_volume_group struct volume_group group = {0};
+    int r;
+
+    progress("looking for the volumes");
+    r = args->label ? volume_group_by_label(cluster, args->label, deadline, &group, err)
+                    : volume_group_by_names(cluster, args->volumes, args->volume_count, deadline,
+                                            &group, err);
+    if (r == 0)
+        r = volume_group_snapshot(cluster, &group, args->name, args->cli->settings.host, show_step,
+                                  &group, deadline, err);
+    progress_end();
+    if (r == 0)
+        print_group(args->cli, &group);
+    return r;
+}
+
+static int create(struct cli *cli, int argc, char *argv[])
+{
+    static const struct argp_option options[] = {
+        {"volumes", OPTION_VOLUMES, "VOLUME,...", 0, "of all of these, at one point in time", 0},
+        {"label", OPTION_LABEL, "KEY[=VALUE]", 0, "the same of all volumes with this label", 0},
+        {0},
+    };
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse_create,
+        .args_doc = "VOLUME [NAME]\n--volumes=VOLUME,... [NAME]\n--label=KEY[=VALUE] [NAME]",
+        .doc = "Take a snapshot, called NAME or by the UTC time.\v"
+               "Where the volume is mounted its host freezes the file system for the moment, so "
+               "that the snapshot holds a clean one. Several volumes are all frozen, on whichever "
+               "hosts, before the first snapshot is taken, so that the snapshots fit together; "
+               "all of them are taken, or none.",
+        .children = cli_common,
+    };
+    cleanup_cluster struct cluster *cluster = NULL;
+    struct create_args args = {.cli = cli};
+    struct error err;
+    int r;
+
+    cli_parse(cli, &argp, argc, argv, &args);
+    r = cli_connect(cli, &cluster, &err);
+    if (r == 0)
+        r = args.volume ? create_one(&args, cluster, deadline_in_ms(SNAPSHOT_MS), &err)
+                        : create_group(&args, cluster, deadline_in_ms(SNAPSHOT_MS), &err);
+    free(args.volumes);
+    return r < 0 ? cli_fail(&err) : 0;
 }
 
 struct ls_args {

@@ -43,7 +43,6 @@ int owner_call(struct cluster *cluster, const char *id, const char *host,
         return r;
     r = header.lock.count > 0 ? ask(cluster, id, &header.lock.holder, request, deadline, err)
                               : OWNER_SAYS_NOTHING;
-    return r == OWNER_SAYS_NOTHING
-               ? do_it_ourselves(cluster, id, host, work, arg, deadline, err)
-               : r;
+    return r == OWNER_SAYS_NOTHING ? do_it_ourselves(cluster, id, host, work, arg, deadline, err)
+                                   : r;
 }

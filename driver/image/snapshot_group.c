@@ -39,7 +39,7 @@ struct work {
     const struct snapshot_group *group;
     struct member *members;
     int64_t deadline; /* of the step under way */
-    const struct member *culprit;
+    struct member *culprit;
 };
 
 static struct member *member_of(struct work *work, size_t i)
@@ -75,11 +75,10 @@ static int find_owner(struct work *work, struct member *member)
     if (r < 0)
         return r;
     /* Whoever is not alive is waited for, fenced or refused there. */
-    return life == HOLDER_ALIVE
-               ? owner_ask_open(work->cluster, id, &header.lock.holder, work->deadline,
-                                &member->ask, &member->err)
-               : owner_self_begin(work->cluster, id, work->group->host, work->deadline,
-                                  &member->self, &member->err);
+    return life == HOLDER_ALIVE ? owner_ask_open(work->cluster, id, &header.lock.holder,
+                                                 work->deadline, &member->ask, &member->err)
+                                : owner_self_begin(work->cluster, id, work->group->host,
+                                                   work->deadline, &member->self, &member->err);
 }
 
 static void prepare(void *arg, size_t i)
@@ -222,18 +221,19 @@ static void take_all(struct work *work, int64_t deadline)
 static int explain(const struct work *work, struct error *err)
 {
     const struct snapshot_group *group = work->group;
-    const struct member *culprit = work->culprit;
-    char rest[384] = "";
+    struct member *culprit = work->culprit;
+    char rest[256] = "";
 
+    cluster_explain(work->cluster, culprit->err.code, &culprit->err);
     for (size_t i = 0; i < group->count && rest[0] == '\0'; i++) {
         if (work->members[i].stays)
             snprintf(rest, sizeof(rest),
-                     "; but the one of volume '%.120s' may still be there: remove it with 'radosvol "
+                     "; but that of volume '%.120s' may be there still: remove it with 'radosvol "
                      "snapshot rm'",
                      work->members[i].what->volume);
     }
     return error_set(err, culprit->err.code,
-                     "volume '%.200s': %.400s; so no snapshot '%.100s' was kept of any of the %zu "
+                     "volume '%.200s': %.450s; so no snapshot '%.80s' was kept of any of the %zu "
                      "volumes%s",
                      culprit->what->volume, culprit->err.text, group->name, group->count, rest);
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "image/snapshot.h"
 #include "plugin/server/endpoint.h"
 #include "plugin/server/volume_driver.h"
 #include "rados/cluster.h"
@@ -54,6 +55,13 @@ int operator_read_volume(const struct operation *operation, struct volume_facts 
 
 /* Make the volume "To" out of "Name", or of its "Snapshot". */
 int operator_clone(struct operation *operation, struct error *err);
+
+/* Take a snapshot of each volume of "Names", or of those with "Label", at one point in time. */
+#define OPERATOR_SNAPSHOT_DOING "a snapshot is being taken"
+int operator_snapshot_group(struct operation *operation, struct error *err);
+
+/* A snapshot's facts, as all answers have them. */
+json_t *operator_snapshot_json(const struct snapshot *snapshot);
 
 /* Add a member to a JSON object: text ("" is left out), or any value, which is taken over. */
 void operator_add_text(json_t *object, const char *key, const char *text);

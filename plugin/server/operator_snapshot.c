@@ -8,7 +8,7 @@
 
 /* Snapshot.Create, List, Remove, Protect, Unprotect, Restore */
 
-static json_t *snapshot_json(const struct snapshot *snapshot)
+json_t *operator_snapshot_json(const struct snapshot *snapshot)
 {
     json_t *json = json_object();
 
@@ -34,7 +34,7 @@ static int create(struct operation *operation, struct error *err)
                                    host_of(operation), operation->deadline, &snapshot, err);
 
     if (r == 0)
-        operator_add(operation->reply, "Snapshot", snapshot_json(&snapshot));
+        operator_add(operation->reply, "Snapshot", operator_snapshot_json(&snapshot));
     return r;
 }
 
@@ -46,7 +46,7 @@ static int list(struct operation *operation, struct error *err)
                                  operation->deadline, &snapshots, err);
 
     for (size_t i = 0; i < snapshots.count; i++)
-        json_array_append_new(array, snapshot_json(&snapshots.items[i]));
+        json_array_append_new(array, operator_snapshot_json(&snapshots.items[i]));
     operator_add(operation->reply, "Snapshots", array);
     return r;
 }
@@ -113,10 +113,13 @@ static void handle_restore(void *service, const struct json_request *request, in
 static void handle_create(void *service, const struct json_request *request, int64_t deadline,
                           struct reply *reply)
 {
-    static const struct operator_call call = {
-        .name = "Snapshot.Create", .doing = "a snapshot is being taken", .work = create};
+    static const struct operator_call one = {
+        .name = "Snapshot.Create", .doing = OPERATOR_SNAPSHOT_DOING, .work = create};
+    static const struct operator_call group = {.name = "Snapshot.Create",
+                                               .work = operator_snapshot_group};
+    const bool is_one = request->name && !request->names && !request->label;
 
-    operator_run(&call, service, request, deadline, reply);
+    operator_run(is_one ? &one : &group, service, request, deadline, reply);
 }
 
 static void handle_list(void *service, const struct json_request *request, int64_t deadline,
@@ -159,7 +162,6 @@ static void handle_unprotect(void *service, const struct json_request *request, 
 
 const struct endpoint operator_snapshot_endpoints[] = {
     {.path = "/Snapshot.Create",
-     .needs = NEED_NAME,
      .handle = handle_create,
      .kind = ENDPOINT_OPERATES,
      .limit_ms = 60000,
