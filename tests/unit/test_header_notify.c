@@ -254,6 +254,26 @@ static void test_encode_requests(void **state)
     }
 }
 
+/* A snapshot of what is frozen already. */
+static void test_snap_create_flags(void **state)
+{
+    static const struct header_notify request = {.op = NOTIFY_SNAP_CREATE,
+                                                 .snapshot = "s1",
+                                                 .flags = NOTIFY_SNAP_SKIP_QUIESCE,
+                                                 .id = {1, 2, 3}};
+    cleanup_encoder struct encoder e = {0};
+    struct header_notify notify;
+
+    (void)state;
+    notify_encode(&e, &request);
+    assert_int_equal(notify_decode(decoder_of(e.data, e.len), &notify), 0);
+    assert_int_equal(notify.flags, NOTIFY_SNAP_SKIP_QUIESCE);
+    assert_string_equal(notify.snapshot, "s1");
+    assert_id(&notify.id, 1, 2, 3);
+    assert_encoded(&e, "07 01 34000000 | 08000000 | 02000000 's1' | 01 01 04000000 00000000"
+                       "0100000000000000 0200000000000000 0300000000000000 | 0100000000000000");
+}
+
 static void test_wants_result(void **state)
 {
     (void)state;
@@ -397,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_encode),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_encode_requests),
+        cmocka_unit_test(test_snap_create_flags),
         cmocka_unit_test(test_wants_result),
         cmocka_unit_test(test_result),
         cmocka_unit_test(test_answer),
