@@ -36,7 +36,8 @@ def examples():
 
 
 def test_the_examples_work(plugin, volumes):
-    volumes.create("db", size="1G", fs="xfs")
+    volumes.create("db", size="1G", fs="xfs", **{"label.app": "shop"})
+    volumes.create("db-log", size="1G", fs="xfs")
     lines = examples()
     assert len(lines) >= 9
     for line in lines:

@@ -141,6 +141,8 @@ def test_completion_of_volumes(shell, cluster):
         assert shell.complete("inspect", "compl") == ["completed-volume"]
         assert shell.complete("--pool=docker", "mount", "compl") == ["completed-volume"]
         assert shell.complete("doctor", "compl") == []
+        assert shell.complete("snapshot", "create", "--volumes", "=", "db,compl") == [
+            "db,completed-volume"]
     finally:
         cluster.rbd("rm", "--no-progress", "completed-volume")
 
