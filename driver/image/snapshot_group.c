@@ -214,7 +214,7 @@ static void take_all(struct work *work, int64_t deadline)
         well = take(work, "looking at the snapshots", look, deadline);
     if (!well)
         take(work, "removing what was made", undo, deadline);
-    take(work, "telling others", end, deadline);
+    take(work, "giving the volumes back", end, deadline);
 }
 
 /* Nothing of a member's words is worth less than what to do about a snapshot that stays. */

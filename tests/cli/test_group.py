@@ -3,10 +3,13 @@
 
 import os
 import re
+import subprocess
 import threading
 
 import pytest
 
+from lib import proc
+from lib.cluster import POOL
 from lib.leaks import POOL_OBJECTS
 from lib.lengths import length
 from lib.plugin import PluginError
@@ -124,6 +127,26 @@ def test_what_depends_on_each_other_fits_together(radosvol, plugin, cluster, vol
     assert sorted(set(pairs.values())) == sorted(pairs.values()), "they hold nothing"
     named = {f"{way}-{i}" for way in ("names", "label") for i in range(ROUNDS)}
     assert [set(names) for names in snaps(cluster, "c")] == [named]
+
+
+def test_a_member_in_use_by_stock_rbd(radosvol, cluster, volumes):
+    """librbd takes part: it is asked as our own owners are."""
+    volumes.create("a")
+    volumes.create("stock")
+    path, _ = volumes.mount("a")
+    (path / "file").write_bytes(b"x" * 1000)
+    bench = subprocess.Popen(
+        ["rbd", "--conf", cluster.conf, "--id", "docker", "--pool", POOL, "bench", "--io-type",
+         "write", "--io-size", "4K", "--io-threads", "1", "--io-total", "1T", "stock"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        owner = wait_until(lambda: cluster.lockers("stock"), "the bench's lock", 30)
+        radosvol.out("snapshot", "create", "--volumes=a,stock", "monday")
+        assert snaps(cluster, "a", "stock") == [["monday"], ["monday"]]
+        assert cluster.lockers("stock") == owner and bench.poll() is None
+    finally:
+        proc.end(bench, 30)
+    wait_until(lambda: not cluster.lockers("stock"), "the end of the bench's lock", 60)
 
 
 def test_none_is_mounted(radosvol, cluster, volumes):
