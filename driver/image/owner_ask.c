@@ -128,8 +128,8 @@ static int notify_once(struct owner_ask *ask, const struct encoder *payload, int
     return 0;
 }
 
-/* Until the owner reacts, or there is no time for one more. */
-static int notify_owner(struct owner_ask *ask, const struct header_notify *request,
+/* Until the owner reacts, or its time is up. */
+static int notify_owner(struct owner_ask *ask, const struct header_notify *request, int64_t until,
                         int64_t deadline, enum reaction *ret, int *ret_result, struct error *err)
 {
     cleanup_encoder struct encoder payload = {0};
@@ -138,13 +138,8 @@ static int notify_owner(struct owner_ask *ask, const struct header_notify *reque
     notify_encode(&payload, request);
     do {
         r = notify_once(ask, &payload, deadline, ret, ret_result, err);
-    } while (r == 0 && *ret == SILENT && deadline_left_ms(deadline) > NOTIFY_MS);
+    } while (r == 0 && *ret == SILENT && deadline_left_ms(until) > NOTIFY_MS);
     return r;
-}
-
-static bool is_same(const struct notify_id *a, const struct notify_id *b)
-{
-    return a->client_id == b->client_id && a->handle == b->handle && a->number == b->number;
 }
 
 /* Take what has come on the header: true with the result when it says that the work is done. */
@@ -162,9 +157,9 @@ static bool hear(struct owner_ask *ask, const struct notify_id *id, int64_t *hea
         free(event);
         if (r < 0)
             continue;
-        if (notify.op == NOTIFY_ASYNC_PROGRESS && is_same(&notify.id, id))
+        if (notify.op == NOTIFY_ASYNC_PROGRESS && notify_same_id(&notify.id, id))
             *heard = clock_now();
-        if (notify.op == NOTIFY_ASYNC_COMPLETE && is_same(&notify.id, id)) {
+        if (notify.op == NOTIFY_ASYNC_COMPLETE && notify_same_id(&notify.id, id)) {
             *ret_result = notify.result;
             done = true;
         }
@@ -244,8 +239,8 @@ int owner_ask_work(struct owner_ask *ask, const struct header_notify *request, i
     int r;
 
     numbered.id = new_id(ask);
-    r = notify_owner(ask, &numbered, deadline_earlier(deadline, deadline_in_ms(ASK_MS)), &reaction,
-                     &result, err);
+    r = notify_owner(ask, &numbered, deadline_earlier(deadline, deadline_in_ms(ASK_MS)), deadline,
+                     &reaction, &result, err);
     if (r < 0)
         return r;
     if (reaction != ANSWERED)
@@ -282,7 +277,7 @@ int owner_ask_freeze(struct owner_ask *ask, int64_t deadline, struct error *err)
 
     ask->freeze = request.id;
     ask->freeze_asked = clock_now();
-    r = notify_owner(ask, &request, deadline, &reaction, &result, err);
+    r = notify_owner(ask, &request, deadline, deadline, &reaction, &result, err);
     if (r < 0)
         return r;
     if (reaction == SILENT) /* it answers when all is written out */
@@ -299,7 +294,7 @@ int owner_ask_thaw(struct owner_ask *ask, int64_t deadline, struct error *err)
     const int64_t now = clock_now();
     enum reaction reaction;
     int result;
-    int r = notify_owner(ask, &request, deadline, &reaction, &result, err);
+    int r = notify_owner(ask, &request, deadline, deadline, &reaction, &result, err);
 
     if (r < 0)
         return r;

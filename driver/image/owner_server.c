@@ -78,11 +78,6 @@ static bool has_id(const struct notify_id *id)
     return id->client_id != 0 || id->handle != 0 || id->number != 0;
 }
 
-static bool same_id(const struct notify_id *a, const struct notify_id *b)
-{
-    return a->client_id == b->client_id && a->handle == b->handle && a->number == b->number;
-}
-
 /* The thread's work. */
 
 static int freeze(struct owner_server *server, struct error *err)
@@ -157,7 +152,8 @@ static int end_quiesce(struct owner_server *server)
 
 static int unquiesce(struct owner_server *server, const struct notify_id *id, struct error *err)
 {
-    if (server->frozen_until == 0 || !same_id(&server->frozen_for, id) || end_quiesce(server) < 0)
+    if (server->frozen_until == 0 || !notify_same_id(&server->frozen_for, id) ||
+        end_quiesce(server) < 0)
         return error_set(err, -ETIMEDOUT, "that freeze had ended before");
     return 0;
 }
@@ -350,11 +346,11 @@ static struct job *find_job(struct owner_server *server, const struct notify_id 
 {
     struct job *job = server->current;
 
-    if (job && same_id(&job->request.id, id) && job->request.op == op)
+    if (job && notify_same_id(&job->request.id, id) && job->request.op == op)
         return job;
     STAILQ_FOREACH(job, &server->todo, link)
     {
-        if (same_id(&job->request.id, id) && job->request.op == op)
+        if (notify_same_id(&job->request.id, id) && job->request.op == op)
             return job;
     }
     return NULL;
@@ -364,7 +360,7 @@ static const struct recent *find_recent(const struct owner_server *server,
                                         const struct notify_id *id, uint32_t op)
 {
     for (unsigned i = 0; i < RECENT_MAX; i++) {
-        if (same_id(&server->recent[i].id, id) && server->recent[i].op == op)
+        if (notify_same_id(&server->recent[i].id, id) && server->recent[i].op == op)
             return &server->recent[i];
     }
     return NULL;

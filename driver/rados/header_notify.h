@@ -44,6 +44,11 @@ struct notify_id {
     uint64_t number;
 };
 
+static inline bool notify_same_id(const struct notify_id *a, const struct notify_id *b)
+{
+    return a->client_id == b->client_id && a->handle == b->handle && a->number == b->number;
+}
+
 /* A notify. What an operation does not carry is 0; the body of one that is not among those below is
  * not looked at. An empty payload is the old form of HEADER_UPDATE. */
 struct header_notify {
