@@ -68,17 +68,27 @@ static int find_owner(struct work *work, struct member *member)
     cleanup_image_header struct image_header header = {0};
     const char *id = member->what->id;
     enum holder_life life = HOLDER_DEAD;
+    char holder[512];
     int r = image_read_header(work->cluster, id, work->deadline, &header, &member->err);
 
     if (r == 0 && header.lock.count > 0)
         r = takeover_look(work->cluster, id, &header.lock, work->deadline, &life, &member->err);
     if (r < 0)
         return r;
-    /* Whoever is not alive is waited for, fenced or refused there. */
-    return life == HOLDER_ALIVE ? owner_ask_open(work->cluster, id, &header.lock.holder,
-                                                 work->deadline, &member->ask, &member->err)
-                                : owner_self_begin(work->cluster, id, work->group->host,
-                                                   work->deadline, &member->self, &member->err);
+    if (life == HOLDER_ALIVE)
+        return owner_ask_open(work->cluster, id, &header.lock.holder, work->deadline, &member->ask,
+                              &member->err);
+    /* Who is dead is fenced there, who is silent is waited for. */
+    r = owner_self_begin(work->cluster, id, work->group->host, work->deadline, &member->self,
+                         &member->err);
+    if (r == -ETIMEDOUT && life == HOLDER_SILENT) {
+        ownership_describe(&header.lock, holder, sizeof(holder));
+        error_set(&member->err, r,
+                  "it is in use by %s, which does not answer, and the cluster has not given it up "
+                  "yet: try again in a moment",
+                  holder);
+    }
+    return r;
 }
 
 static void prepare(void *arg, size_t i)
