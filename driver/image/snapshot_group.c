@@ -24,6 +24,8 @@ _Static_assert(SNAP_MS < OWNERSHIP_FREEZE_MAX_MS, "no snapshot may come after th
 
 #define THAW_MS 7000
 
+#define OWNER_ATTEMPTS 3
+
 struct member {
     struct snapshot_member *what;
     struct owner_ask *ask;  /* its owner; NULL: there is none */
@@ -63,7 +65,7 @@ static int check_name(struct work *work, struct member *member)
     return r;
 }
 
-static int find_owner(struct work *work, struct member *member)
+static int try_owner(struct work *work, struct member *member)
 {
     cleanup_image_header struct image_header header = {0};
     const char *id = member->what->id;
@@ -89,6 +91,17 @@ static int find_owner(struct work *work, struct member *member)
                   holder);
     }
     return r;
+}
+
+static void find_owner(struct work *work, struct member *member)
+{
+    int r = try_owner(work, member);
+
+    /* Somebody was faster to lock it, such as a blockd that was started again: ask that one. */
+    for (int again = 1; r == -EBUSY && again < OWNER_ATTEMPTS; again++) {
+        member->err = (struct error){0};
+        r = try_owner(work, member);
+    }
 }
 
 static void prepare(void *arg, size_t i)
