@@ -31,6 +31,7 @@ struct owner {
     pthread_t thread;
     atomic_bool stop;
     atomic_bool deaf;      /* does not serve its watch any more */
+    atomic_bool slow;      /* serves it some hundred milliseconds late */
     pthread_mutex_t files; /* held by who writes, and while frozen */
     bool frozen;           /* its thread's */
     atomic_uint freezes, thaws;
@@ -83,7 +84,8 @@ static void *serve(void *arg)
     while (!atomic_load(&owner->stop)) {
         struct pollfd pfd = {.fd = ownership_fd(owner->ownership), .events = POLLIN};
 
-        poll(&pfd, 1, 50);
+        if (poll(&pfd, 1, 50) > 0 && atomic_load(&owner->slow))
+            usleep(200000);
         if (!atomic_load(&owner->deaf))
             ownership_run(owner->ownership);
         else
@@ -317,9 +319,13 @@ static void they_are_one_point_in_time(void **state)
         before = atomic_load(&writer.round);
         while (atomic_load(&writer.round) < before + 2)
             usleep(1000);
+        /* One is far behind the other: only a freeze of both makes up for that. */
+        atomic_store(&f->owners[i % 2].slow, true);
+        atomic_store(&f->owners[(i + 1) % 2].slow, false);
         snprintf(name, sizeof(name), "s%d", i);
         assert_ok(create(f, name, &err), err);
     }
+    atomic_store(&f->owners[1].slow, false);
     /* What the check is worth: one after the other they do not fit together. */
     assert_ok(
         snapshot_create(f->control, f->headers[0].id, "apart", "host-b", soon(), &snapshot, &err),
