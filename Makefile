@@ -40,9 +40,9 @@ CFLAGS   += -std=gnu17 $(OPT) $(WARNINGS) $(HARDENING) $(SANITIZE) -pthread
 LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) -pthread
 CFLAGS   += $(shell $(PKG_CONFIG) --cflags $(PKGS_SERVER) $(PKGS_CLI))
 
-LIBS_DRIVER := -lrados -lblkid
-LIBS_SERVER := -lmicrohttpd -ljansson $(LIBS_DRIVER)
-LIBS_CLI    := -lsmartcols -ljansson $(LIBS_DRIVER)
+LIBS_DRIVER := -lrados -lblkid -ljansson
+LIBS_SERVER := -lmicrohttpd $(LIBS_DRIVER)
+LIBS_CLI    := -lsmartcols $(LIBS_DRIVER)
 
 # Programs are a main file each; everything else is library.
 BLOCKD_MAIN     := driver/block/blockd.c
