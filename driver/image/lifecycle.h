@@ -101,10 +101,11 @@ int image_unpublish(struct cluster *cluster, const char *name, const char *id, c
 int image_trash(struct cluster *cluster, const char *name, const char *id, unsigned keep_s,
                 int64_t deadline, struct error *err);
 
-/* Take an image out of the trash, whoever put it there, and give it NAME, if nobody has that. 0;
- * -EEXIST (the name is taken: nothing changed); -ENOENT (not in the trash); -EPERM (not there by
- * the doing of a user); -EBUSY (being deleted or restored by another client); after -ETIMEDOUT
- * either may be true: the next try, or the sweep, settles it. */
+/* Take an image out of the trash, whoever put it there, and give it NAME, if nobody has that. 0,
+ * also when a dead client had done all of that but the bookkeeping; -EEXIST (the name is taken:
+ * nothing changed); -ENOENT (not in the trash); -EPERM (not there by the doing of a user); -EBUSY
+ * (being deleted or restored by another client); after -ETIMEDOUT either may be true: the next try,
+ * or the sweep, settles it. */
 int image_restore(struct cluster *cluster, const char *id, const char *name, int64_t deadline,
                   struct error *err);
 

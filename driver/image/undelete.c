@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,6 +122,16 @@ static int restore_locked(struct cluster *cluster, const struct rbd_trash_entry 
     return 0;
 }
 
+/* Did a dead client's restore under this name only lack its end, which it has now? */
+static bool is_restored(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+{
+    struct rbd_trash_spec spec;
+    char found[IMAGE_ID_MAX];
+
+    return trash_get(cluster, id, deadline, &spec) == -ENOENT &&
+           image_find(cluster, name, deadline, found, NULL) == 0 && strcmp(found, id) == 0;
+}
+
 int image_restore(struct cluster *cluster, const char *id, const char *name, int64_t deadline,
                   struct error *err)
 {
@@ -132,6 +143,8 @@ int image_restore(struct cluster *cluster, const char *id, const char *name, int
     if (r == 0 && (entry.spec.state == RBD_TRASH_MOVING ||
                    entry.spec.state == RBD_TRASH_RESTORING)) { /* what a dead client left? */
         trash_settle(cluster, &entry, "", deadline, NULL);
+        if (is_restored(cluster, name, id, deadline))
+            return 0;
         r = get_entry(cluster, id, deadline, &entry, err);
     }
     if (r == 0)
@@ -164,6 +177,16 @@ static int condemn(struct cluster *cluster, const struct rbd_trash_entry *entry,
     return error_set(err, -EBUSY, "image '%s' (%s) has not expired", now.spec.name, entry->id);
 }
 
+/* Only its entry is left of an image whose deletion was cut off. */
+static bool is_deleted(struct cluster *cluster, const struct rbd_trash_entry *entry,
+                       int64_t deadline)
+{
+    cleanup_image_header struct image_header header = {0};
+
+    return entry->spec.state == RBD_TRASH_STATE_REMOVING &&
+           image_read_header(cluster, entry->id, deadline, &header, NULL) == -ENOENT;
+}
+
 int image_purge(struct cluster *cluster, const char *id, bool expired_only, int64_t deadline,
                 struct error *err)
 {
@@ -175,10 +198,10 @@ int image_purge(struct cluster *cluster, const char *id, bool expired_only, int6
     r = get_entry(cluster, id, deadline, &entry, err);
     if (r == 0)
         r = check_state(&entry, RBD_TRASH_STATE_REMOVING, err);
+    if (r == 0 && is_deleted(cluster, &entry, deadline))
+        return trash_forget(cluster, id, deadline);
     if (r == 0)
         r = image_read_header(cluster, id, deadline, &header, err);
-    if (r == -ENOENT && entry.spec.state == RBD_TRASH_STATE_REMOVING) /* only the entry is left */
-        return trash_forget(cluster, id, deadline);
     if (r == 0 && image_check_understood(&header, err) < 0)
         r = error_wrap(err, "image '%s' has parts that only 'rbd trash rm' knows how to remove",
                        entry.spec.name);

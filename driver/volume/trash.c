@@ -139,6 +139,8 @@ int volume_trash_purge(struct cluster *cluster, const char *id, bool expired_onl
         nanosleep(&(struct timespec){.tv_nsec = PURGE_PAUSE_MS * NS_PER_MS}, NULL);
     if (r == -EAGAIN)
         return error_set(err, r, "image %s is not deleted yet: it takes longer, go on with it", id);
+    if (r == 0 && err)
+        *err = (struct error){0}; /* of a piece before the last */
     return cluster_explain(cluster, r, err);
 }
 

@@ -534,6 +534,24 @@ static void a_removal_begins_again(void **state)
     assert_gone(cluster, header.id);
 }
 
+/* The first STEPS of a restore: the note, the state, the name. */
+static void half_restore(struct cluster *cluster, const char *id, const char *as, int steps)
+{
+    struct rbd_trash_spec spec = entry_of(cluster, id);
+    char note[TRASH_STAMP_MAX + 80];
+    char stamp[TRASH_STAMP_MAX];
+    struct error err;
+
+    trash_stamp(&spec, stamp);
+    snprintf(note, sizeof(note), "%s %s", stamp, as);
+    assert_ok(image_set_metadata(cluster, id, RESTORE_KEY, note, soon(), &err), err);
+    if (steps >= 2)
+        assert_int_equal(
+            trash_set_state(cluster, id, RBD_TRASH_NORMAL, RBD_TRASH_RESTORING, soon()), 0);
+    if (steps >= 3)
+        assert_int_equal(trash_claim(cluster, as, id, soon()), 0);
+}
+
 static void crash_in_restore(void **state)
 {
     struct cluster *cluster = *state;
@@ -542,22 +560,9 @@ static void crash_in_restore(void **state)
         const char *name = live_name("asleep");
         const char *as = live_name("awake");
         struct image_header header = make(cluster, name);
-        char note[TRASH_STAMP_MAX + 80];
-        char stamp[TRASH_STAMP_MAX];
-        struct rbd_trash_spec spec;
-        struct error err;
 
         put(cluster, name, header.id, WEEK);
-        spec = entry_of(cluster, header.id);
-        trash_stamp(&spec, stamp);
-        snprintf(note, sizeof(note), "%s %s", stamp, as);
-        assert_ok(image_set_metadata(cluster, header.id, RESTORE_KEY, note, soon(), &err), err);
-        if (steps >= 2)
-            assert_int_equal(
-                trash_set_state(cluster, header.id, RBD_TRASH_NORMAL, RBD_TRASH_RESTORING, soon()),
-                0);
-        if (steps >= 3)
-            assert_int_equal(trash_claim(cluster, as, header.id, soon()), 0);
+        half_restore(cluster, header.id, as, steps);
         sweep(cluster);
         if (steps < 3) {
             assert_kept(cluster, name, header.id);
@@ -577,22 +582,34 @@ static void a_restore_begins_again(void **state)
     const char *name = live_name("once");
     const char *as = live_name("twice");
     struct image_header header = make(cluster, name);
-    char note[TRASH_STAMP_MAX + 80];
-    char stamp[TRASH_STAMP_MAX];
-    struct rbd_trash_spec spec;
-    struct error err;
 
     put(cluster, name, header.id, WEEK);
-    spec = entry_of(cluster, header.id);
-    trash_stamp(&spec, stamp);
-    snprintf(note, sizeof(note), "%s %s", stamp, name);
-    assert_ok(image_set_metadata(cluster, header.id, RESTORE_KEY, note, soon(), &err), err);
-    assert_int_equal(
-        trash_set_state(cluster, header.id, RBD_TRASH_NORMAL, RBD_TRASH_RESTORING, soon()), 0);
+    half_restore(cluster, header.id, name, 2);
     restore(cluster, header.id, as);
     assert_alive(cluster, as, header.id);
     assert_false(leads_to(cluster, name, header.id));
     remove_image(cluster, as, header.id);
+}
+
+/* It has its name already: to whoever asks for the same again that is a success, and to whoever
+ * asks for another name it is not. */
+static void a_restore_that_only_lacked_its_end(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("ended");
+    struct image_header header = make(cluster, name);
+    struct error err;
+
+    put(cluster, name, header.id, WEEK);
+    half_restore(cluster, header.id, name, 3);
+    restore(cluster, header.id, name);
+    assert_alive(cluster, name, header.id);
+
+    put(cluster, name, header.id, WEEK);
+    half_restore(cluster, header.id, name, 3);
+    assert_int_equal(image_restore(cluster, header.id, live_name("other"), soon(), &err), -ENOENT);
+    assert_alive(cluster, name, header.id);
+    remove_image(cluster, name, header.id);
 }
 
 static void crash_in_purge(void **state)
@@ -630,6 +647,26 @@ static void crash_in_purge(void **state)
 }
 
 /* --- Volumes -------------------------------------------------------------------------------- */
+
+/* To whoever asks for the same again that is a success, without words about what is not there. */
+static void a_purge_that_only_lacked_its_end(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("ended");
+    struct image_header header = make(cluster, name);
+    struct rbd_trash_spec spec;
+    struct error err = {0};
+
+    put(cluster, name, header.id, WEEK);
+    assert_int_equal(
+        trash_set_state(cluster, header.id, RBD_TRASH_NORMAL, RBD_TRASH_STATE_REMOVING, soon()), 0);
+    spec = entry_of(cluster, header.id);
+    assert_ok(image_delete(cluster, header.id, soon(), &err), err);
+    assert_int_equal(trash_put(cluster, header.id, &spec, soon()), 0);
+    assert_ok(volume_trash_purge(cluster, header.id, false, soon(), &err), err);
+    assert_int_equal(err.code, 0);
+    assert_gone(cluster, header.id);
+}
 
 static void volumes_are_found_by_name_and_id(void **state)
 {
@@ -705,7 +742,9 @@ int main(void)
         cmocka_unit_test(a_removal_begins_again),
         cmocka_unit_test(crash_in_restore),
         cmocka_unit_test(a_restore_begins_again),
+        cmocka_unit_test(a_restore_that_only_lacked_its_end),
         cmocka_unit_test(crash_in_purge),
+        cmocka_unit_test(a_purge_that_only_lacked_its_end),
         cmocka_unit_test(volumes_are_found_by_name_and_id),
         cmocka_unit_test(protected_volumes_stay),
     };
