@@ -12,6 +12,7 @@
 #include "image/names.h"
 #include "image/owner_call.h"
 #include "image/owner_work.h"
+#include "image/rollback.h"
 #include "rados/header_notify.h"
 #include "rados/op.h"
 
@@ -175,12 +176,18 @@ int snapshot_find(struct cluster *cluster, const char *id, const char *name, int
     return r < 0 ? r : error_set(err, -ENOENT, "image %s has no snapshot '%s'", id, name);
 }
 
+/* A snapshot outlives the note that what it holds is neither old nor new, so there is none of such
+ * an image. */
 static int create_as_owner(void *arg, const struct owned_image *image, int64_t deadline,
                            struct error *err)
 {
+    cleanup_image_header struct image_header header = {0};
     uint64_t snap_id;
+    int r = image_read_header(image->cluster, image->id, deadline, &header, err);
 
-    return owned_snapshot_add(image, arg, deadline, &snap_id, err);
+    if (r == 0)
+        r = rollback_check(&header, err);
+    return r < 0 ? r : owned_snapshot_add(image, arg, deadline, &snap_id, err);
 }
 
 static int remove_as_owner(void *arg, const struct owned_image *image, int64_t deadline,

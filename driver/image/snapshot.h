@@ -93,9 +93,10 @@ int snapshot_find(struct cluster *cluster, const char *id, const char *name, int
                   struct snapshot *ret, struct error *err);
 
 /* Take a snapshot: see above. 0 with its facts; -EEXIST (name taken: nothing changed), -EINVAL
- * (name), -ENOENT (no such image), -EDQUOT (the image's snapshot limit, or 4096), -EIO or
- * -ETIMEDOUT from the freeze (nothing changed), -EOPNOTSUPP or -EROFS (a foreign owner refuses),
- * -ETIMEDOUT (nobody can tell yet whether it was made: list them; if it appears it is whole). */
+ * (name), -ENOENT (no such image), -EDQUOT (the image's snapshot limit, or 4096), -EUCLEAN (a
+ * restore was cut off: rollback.h), -EIO or -ETIMEDOUT from the freeze (nothing changed),
+ * -EOPNOTSUPP or -EROFS (a foreign owner refuses), -ETIMEDOUT (nobody can tell yet whether it was
+ * made: list them; if it appears it is whole). */
 int snapshot_create(struct cluster *cluster, const char *id, const char *name, const char *host,
                     int64_t deadline, struct snapshot *ret, struct error *err);
 

@@ -331,6 +331,32 @@ static void a_stopped_rollback_goes_on_or_is_undone(void **state)
     assert_false(is_half_done(f));
 }
 
+static void no_snapshot_keeps_a_half_restored_image(void **state)
+{
+    struct rollback rollback = {
+        .snapshot = "good", .host = "host", .parallel = 1, .progress = stop_at_once};
+    struct fixture *f = *state;
+    struct rollback_result stopped;
+    struct snapshot snapshot;
+    struct error err;
+
+    change(f, 0, 1, 'a');
+    take(f, "good");
+    change(f, 0, 1, 'x');
+    assert_int_equal(roll(f, &rollback, &stopped, &err), -ECANCELED);
+    assert_int_equal(
+        snapshot_create(f->control, f->header.id, "mixture", "host", soon(), &snapshot, &err),
+        -EUCLEAN);
+    assert_non_null(strstr(err.text, stopped.safety));
+    assert_int_equal(snapshot_find(f->control, f->header.id, "mixture", soon(), &snapshot, &err),
+                     -ENOENT);
+
+    rollback.progress = NULL;
+    assert_ok(roll(f, &rollback, &stopped, &err), err);
+    take(f, "mixture");
+    assert_is(f, "mixture", SIZE);
+}
+
 /* A process that dies in the middle of a rollback. */
 static int die(void *arg, const struct rollback_progress *progress)
 {
@@ -406,6 +432,7 @@ int main(int argc, char *argv[])
         LIVE_TEST(the_size_goes_back_too),
         LIVE_TEST(the_image_must_not_be_in_use),
         LIVE_TEST(a_stopped_rollback_goes_on_or_is_undone),
+        LIVE_TEST(no_snapshot_keeps_a_half_restored_image),
         LIVE_TEST(a_killed_rollback_is_gone_on_with),
         cmocka_unit_test(records_that_make_no_sense),
     };
