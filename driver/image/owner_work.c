@@ -167,21 +167,6 @@ static int move_to_trash(const struct owned_image *image, uint64_t snap_id, int6
     return run(op, image, deadline);
 }
 
-/* Snapshots of images with an object map have one each; without it the snapshot is gone as well. */
-static void remove_object_map(const struct owned_image *image, uint64_t snap_id, int64_t deadline)
-{
-    cleanup_op struct op *op = op_write();
-    char head[OBJECT_NAME_MAX];
-    char object[OBJECT_NAME_MAX + 20];
-
-    if (!op)
-        return;
-    name_object_map(head, image->id);
-    snprintf(object, sizeof(object), "%s.%016" PRIx64, head, snap_id);
-    op_remove(op);
-    op_run(op, cluster_io(image->cluster), object, deadline);
-}
-
 /* Once the image itself has been flattened, its snapshots may still need the parent; the last one
  * that does strikes the image off there. */
 static int give_up_parent(const struct owned_image *image, const struct image_header *header,
@@ -219,12 +204,9 @@ static int remove_childless(const struct owned_image *image, uint64_t snap_id, i
     if (r < 0)
         return r;
     r = drop(image, snap_id, deadline);
-    if (r < 0)
-        return error_errno(err, r, "cannot remove snapshot %" PRIu64 " of image %s", snap_id,
-                           image->id);
-    if (header.features & RBD_FEATURE_OBJECT_MAP) /* it is gone; the rest the next one does too */
-        remove_object_map(image, snap_id, deadline);
-    return 0;
+    return r < 0 ? error_errno(err, r, "cannot remove snapshot %" PRIu64 " of image %s", snap_id,
+                               image->id)
+                 : 0;
 }
 
 void owned_drop_unneeded(const struct owned_image *image, const struct image_header *header,
@@ -293,8 +275,6 @@ int owned_forget_snapshots(struct cluster *cluster, const struct image_header *h
         op_assert_exists(op);
         add_drop(op, header->snapc.snaps[i]);
         r = run(op, &image, deadline);
-        if (r == 0 && header->features & RBD_FEATURE_OBJECT_MAP)
-            remove_object_map(&image, header->snapc.snaps[i], deadline);
     }
     return r;
 }
@@ -307,6 +287,27 @@ bool owned_has_unreleased(const struct image_header *header)
             return true;
     }
     return false;
+}
+
+/* Snapshots of images with an object map have one each. */
+static int remove_object_map(struct cluster *cluster, const struct image_header *header,
+                             uint64_t snap_id, int64_t deadline)
+{
+    cleanup_op struct op *op = NULL;
+    char head[OBJECT_NAME_MAX];
+    char object[OBJECT_NAME_MAX + 20];
+    int r;
+
+    if (!(header->features & RBD_FEATURE_OBJECT_MAP))
+        return 0;
+    op = op_write();
+    if (!op)
+        return -ENOMEM;
+    name_object_map(head, header->id);
+    snprintf(object, sizeof(object), "%s.%016" PRIx64, head, snap_id);
+    op_remove(op);
+    r = op_run(op, cluster_io(cluster), object, deadline);
+    return r == -ENOENT ? 0 : r;
 }
 
 void owned_release_ids(struct cluster *cluster, const struct image_header *header, int64_t deadline)
@@ -323,7 +324,9 @@ void owned_release_ids(struct cluster *cluster, const struct image_header *heade
         if (strncmp(key, SNAPSHOT_RELEASE_KEY, prefix) != 0 ||
             sscanf(key + prefix, "%" SCNu64 "%c", &id, &rest) != 1)
             continue;
-        r = op_snap_remove(data, id, deadline);
+        r = remove_object_map(cluster, header, id, deadline);
+        if (r == 0)
+            r = op_snap_remove(data, id, deadline);
         if (r == 0)
             r = image_set_metadata(cluster, header->id, key, NULL, deadline, NULL);
     }

@@ -34,7 +34,8 @@
  *   remove: step              after a crash here
  *   drop it from the header,  gone; its data stay until the note is worked off
  *     and note the id
- *   release the id            gone, and the note is one too many
+ *   remove its object map,    gone, and the note is one too many
+ *     release the id
  *   drop the note             (gone)
  *
  * The notes (metadata, SNAPSHOT_RELEASE_KEY) are worked off by whoever creates or removes a

@@ -11,6 +11,7 @@
 #include "image/io.h"
 #include "image/lifecycle.h"
 #include "image/names.h"
+#include "image/owner_work.h"
 #include "image/ownership.h"
 #include "image/resize.h"
 #include "image/snapshot.h"
@@ -243,6 +244,34 @@ static void without_an_owner(void **state)
     assert_same(f);
     assert_int_equal(count(f, true), 0);
     assert_no_notes(f);
+}
+
+/* A remover dies once the snapshot is gone from the header: the next one ends its work. */
+static void an_object_map_that_was_left_goes_with_the_next_one(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot first, second;
+    struct image_header header = {0};
+    char map[OBJECT_NAME_MAX];
+    char object[OBJECT_NAME_MAX + 20];
+    struct error err;
+    uint64_t size;
+    time_t mtime;
+
+    stock(STOCK("feature", "enable", f->name, "object-map"));
+    stock(STOCK("snap", "create", "--no-progress", "--snap", "first", f->name));
+    assert_ok(snapshot_find(f->control, f->header.id, "first", soon(), &first, &err), err);
+    name_object_map(map, f->header.id);
+    snprintf(object, sizeof(object), "%s.%016llx", map, (unsigned long long)first.id);
+    assert_int_equal(rados_stat(cluster_io(f->control), object, &size, &mtime), 0);
+
+    assert_ok(image_read_header(f->control, f->header.id, soon(), &header, &err), err);
+    assert_int_equal(owned_forget_snapshots(f->control, &header, soon()), 0);
+    image_header_free(&header);
+    assert_ok(create(f, "second", &second, &err), err);
+    assert_int_equal(rados_stat(cluster_io(f->control), object, &size, &mtime), -ENOENT);
+    assert_no_notes(f);
+    assert_same(f);
 }
 
 static void bad_names_change_nothing(void **state)
@@ -592,6 +621,7 @@ int main(void)
 #define LIVE_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         LIVE_TEST(without_an_owner),
+        LIVE_TEST(an_object_map_that_was_left_goes_with_the_next_one),
         LIVE_TEST(bad_names_change_nothing),
         LIVE_TEST(an_owner_keeps_what_was_written_before),
         LIVE_TEST(a_snapshot_can_be_read),
