@@ -12,6 +12,7 @@
 #include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/owner_work.h"
+#include "image/snapshot.h"
 #include "image/trash.h"
 #include "rados/header_notify.h"
 #include "rados/op.h"
@@ -154,12 +155,30 @@ static int take_name(struct cluster *cluster, const char *id, const struct rbd_t
     return r;
 }
 
+/* How many snapshots are in the way, or a negative errno. One that was removed while it had clones,
+ * and has none any more, is not: it only waits for the next owner, and nobody sees it. */
+static int count_snapshots(struct cluster *cluster, const struct image_header *header,
+                           int64_t deadline, struct error *err)
+{
+    cleanup_snapshots struct snapshots list = {0};
+    int r = snapshot_list(cluster, header->id, true, deadline, &list, err);
+    size_t count = header->snapc.count;
+
+    for (size_t i = 0; r == 0 && i < list.count; i++)
+        count -= list.items[i].trashed && list.items[i].child_count == 0;
+    return r < 0 ? r : (int)count;
+}
+
 static int refuse_snapshots(struct cluster *cluster, const char *name,
                             const struct image_header *header, int64_t deadline, struct error *err)
 {
+    int count = count_snapshots(cluster, header, deadline, err);
     char children[512];
-    int r = clone_list_children(cluster, header, deadline, children, sizeof(children), err);
+    int r;
 
+    if (count <= 0)
+        return count;
+    r = clone_list_children(cluster, header, deadline, children, sizeof(children), err);
     if (r < 0)
         return r;
     if (r > 0)
@@ -168,8 +187,8 @@ static int refuse_snapshots(struct cluster *cluster, const char *name,
                          "remove them first",
                          name, r, children);
     return error_set(err, -ENOTEMPTY,
-                     "image '%s' has %zu snapshot(s): remove them first with 'rbd snap purge'",
-                     name, header->snapc.count);
+                     "image '%s' has %d snapshot(s): remove them first with 'rbd snap purge'", name,
+                     count);
 }
 
 static int check_removable(struct cluster *cluster, const struct image_header *header,

@@ -411,6 +411,41 @@ static int stop_after_some(void *arg, uint64_t done, uint64_t total)
     return done > 0 && done < total;
 }
 
+/* Who ended the last need for it could not drop it, because the parent was in use. */
+static void a_snapshot_nobody_needs_does_not_keep_its_image(void **state)
+{
+    struct fixture *f = *state;
+    const char *name = live_name("clone");
+    struct image_header header = {0};
+    struct snapshots list = {0};
+    struct ownership *ownership;
+    char id[IMAGE_ID_MAX];
+    struct error err;
+    bool trashed;
+
+    make_clone(f, name, f->header.id, f->snapshot.id, SIZE, SIZE, ORDER, id);
+    assert_ok(snapshot_remove(f->control, f->header.id, "base", "host", soon(), &trashed, &err),
+              err);
+    assert_int_equal(image_unpublish(f->control, f->name, f->header.id, MARK, soon(), &err),
+                     -ENOTEMPTY);
+    assert_ok(ownership_acquire(f->control, f->header.id, "host", "", 15, soon(), &header,
+                                &ownership, &err),
+              err);
+    remove_image(f, name);
+    ownership_release(ownership);
+    image_header_free(&header);
+    assert_ok(snapshot_list(f->control, f->header.id, true, soon(), &list, &err), err);
+    assert_int_equal(list.count, 1);
+    assert_true(list.items[0].trashed);
+    assert_int_equal(list.items[0].child_count, 0);
+    snapshots_free(&list);
+
+    assert_ok(image_unpublish(f->control, f->name, f->header.id, MARK, soon(), &err), err);
+    assert_ok(image_delete(f->control, f->header.id, soon(), &err), err);
+    image_header_free(&f->header);
+    make_parent(f); /* for the teardown */
+}
+
 static void flatten_can_be_stopped_and_goes_on(void **state)
 {
     struct fixture *f = *state;
@@ -712,6 +747,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(clones_of_clones, setup, teardown),
         cmocka_unit_test_setup_teardown(a_trashed_snapshot_goes_with_its_last_clone, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_nobody_needs_does_not_keep_its_image, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(flatten_can_be_stopped_and_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(stock_clones_are_read_written_and_flattened, setup,
