@@ -6,6 +6,7 @@
 # asan     the programs and unit tests with AddressSanitizer and UBSan, under build/asan
 # tsan     the same with ThreadSanitizer, under build/tsan
 # fuzz     the libFuzzer targets, under build/fuzz
+# steps    what tests/steps needs, under build/tests/steps
 # bench    what tests/bench needs, under build/bench; scripts/bench runs it
 # format   let clang-format decide; lint: clang-tidy, cppcheck, format check, spelling
 # install  to $(DESTDIR)$(PREFIX)
@@ -65,17 +66,19 @@ PROGRAMS := $(BUILD)/docker-volume-rados $(BUILD)/docker-volume-rados-server \
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
 LIVE     := $(patsubst tests/driver/%.c,$(BUILD)/tests/driver/%,$(LIVE_SRCS)) \
             $(BUILD)/tests/exerciser/exerciser
+STEPS    := $(BUILD)/tests/steps/lifecycle $(BUILD)/tests/steps/die.so
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRCS))
 BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRCS))
 
-.PHONY: all tests unit live bench check asan tsan fuzz format lint install deb clean
+.PHONY: all tests unit live steps bench check asan tsan fuzz format lint install deb clean
 .SECONDARY:
 
 all: $(PROGRAMS)
 unit: $(UNIT)
 live: $(LIVE)
+steps: $(STEPS)
 bench: $(BENCH)
-tests: unit live
+tests: unit live steps
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -115,6 +118,13 @@ $(BUILD)/tests/driver/%: $(BUILD)/obj/tests/driver/%.o $(BUILD)/libdriver.a
 $(BUILD)/tests/exerciser/%: $(BUILD)/obj/tests/exerciser/%.o $(BUILD)/libdriver.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_DRIVER)
+$(BUILD)/tests/steps/%: $(BUILD)/obj/tests/steps/%.o $(BUILD)/libdriver.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_DRIVER)
+# Finds librados in the program that it is preloaded into.
+$(BUILD)/tests/steps/%.so: tests/steps/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -shared -MMD -MP -o $@ $<
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libcli.a $(BUILD)/libserver.a $(BUILD)/libdriver.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_SERVER)
