@@ -12,7 +12,7 @@
 #include "volume/group.h"
 #include "volume/snapshots.h"
 
-/* radosvol snapshot create|ls|rm|protect|unprotect */
+/* radosvol snapshot create|ls|rm|rename|protect|unprotect; rename is in snapshot_rename.c */
 
 #define SNAPSHOT_MS 60000
 
@@ -390,10 +390,11 @@ int command_snapshot(struct cli *cli, int argc, char *argv[])
         {"create", "take a snapshot", create},
         {"ls", "list the snapshots of a volume", ls},
         {"rm", "remove a snapshot", rm},
+        {"rename", "give a snapshot another name", command_snapshot_rename},
         {"protect", "refuse to remove a snapshot", protect},
         {"unprotect", "let a snapshot be removed again", unprotect},
     };
 
-    return commands_run(cli, "Take, list, remove and protect snapshots.", commands,
+    return commands_run(cli, "Take, list, remove, rename and protect snapshots.", commands,
                         sizeof(commands) / sizeof(commands[0]), argc, argv);
 }

@@ -100,6 +100,18 @@ int volume_snapshot_protect(struct cluster *cluster, const char *volume, const c
     return explain(cluster, volume, snapshot, r, err);
 }
 
+int volume_snapshot_rename(struct cluster *cluster, const char *volume, const char *snapshot,
+                           const char *to, int64_t deadline, struct error *err)
+{
+    char id[IMAGE_ID_MAX];
+    int r = find(cluster, volume, deadline, id, err);
+
+    if (r < 0)
+        return r;
+    r = snapshot_rename(cluster, id, snapshot, to, deadline, err);
+    return explain(cluster, volume, snapshot, r, err);
+}
+
 int volume_restore(struct cluster *cluster, const char *volume, const struct rollback *rollback,
                    int64_t deadline, struct rollback_result *ret, struct error *err)
 {

@@ -35,6 +35,10 @@ int volume_snapshot_remove(struct cluster *cluster, const char *volume, const ch
 int volume_snapshot_protect(struct cluster *cluster, const char *volume, const char *snapshot,
                             bool protect, int64_t deadline, struct error *err);
 
+/* Call one TO from now on; as snapshot_rename. Its id, what it holds and its clones stay. */
+int volume_snapshot_rename(struct cluster *cluster, const char *volume, const char *snapshot,
+                           const char *to, int64_t deadline, struct error *err);
+
 /* Bring the volume's contents and size back to those of one of its snapshots, in place, after a
  * snapshot of what there is now. Refused with -EBUSY while any client has the volume open (err
  * names it). What was cut off is gone on with by the next call; the volume cannot be mounted until

@@ -48,6 +48,7 @@ static int check_missing(const struct endpoint *endpoint, const struct json_requ
         {NEED_NAME, request->name, "\"Name\", the volume's name,"},
         {NEED_SNAPSHOT, request->snapshot, "\"Snapshot\", the snapshot's name,"},
         {NEED_TO, request->to, "\"To\", the new volume's name,"},
+        {NEED_TO_SNAPSHOT, request->to, "\"To\", the snapshot's new name,"},
         {NEED_SIZE, request->size, "\"Size\", such as \"20G\","},
         {NEED_HOST, request->host, "\"Host\", the lost host's name,"},
     };
@@ -71,7 +72,8 @@ static int check(const struct endpoint *endpoint, const struct json_request *req
     if (r == 0 && request->snapshot)
         r = snapshot_check_name(request->snapshot, err);
     if (r == 0 && request->to)
-        r = volume_name_check(request->to, err);
+        r = endpoint->needs & NEED_TO_SNAPSHOT ? snapshot_check_name(request->to, err)
+                                               : volume_name_check(request->to, err);
     for (size_t i = 0; r == 0 && i < request->name_count; i++)
         r = volume_name_check(request->names[i], err);
     return r;

@@ -19,6 +19,7 @@ enum endpoint_need {
     NEED_TO = 1 << 3, /* "To", the name of a volume that does not exist yet */
     NEED_SIZE = 1 << 4,
     NEED_HOST = 1 << 5,
+    NEED_TO_SNAPSHOT = 1 << 6, /* "To" again, but the name of a snapshot */
 };
 
 /* Whose threads handle it: one kind of call never keeps those of the others waiting. */

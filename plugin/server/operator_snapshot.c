@@ -6,7 +6,7 @@
 #include "base/cleanup.h"
 #include "volume/snapshots.h"
 
-/* Snapshot.Create, List, Remove, Protect, Unprotect, Restore */
+/* Snapshot.Create, List, Remove, Rename, Protect, Unprotect, Restore */
 
 json_t *operator_snapshot_json(const struct snapshot *snapshot)
 {
@@ -77,6 +77,14 @@ static int unprotect(struct operation *operation, struct error *err)
 
     return volume_snapshot_protect(operation->cluster, request->name, request->snapshot, false,
                                    operation->deadline, err);
+}
+
+static int rename_snapshot(struct operation *operation, struct error *err)
+{
+    const struct json_request *request = operation->request;
+
+    return volume_snapshot_rename(operation->cluster, request->name, request->snapshot, request->to,
+                                  operation->deadline, err);
 }
 
 static int restore(struct operation *operation, struct error *err)
@@ -158,6 +166,15 @@ static void handle_unprotect(void *service, const struct json_request *request, 
     operator_run(&call, service, request, deadline, reply);
 }
 
+static void handle_rename(void *service, const struct json_request *request, int64_t deadline,
+                          struct reply *reply)
+{
+    static const struct operator_call call = {
+        .name = "Snapshot.Rename", .doing = "a snapshot is being renamed", .work = rename_snapshot};
+
+    operator_run(&call, service, request, deadline, reply);
+}
+
 #define LATE "it goes on in the background and may still succeed"
 
 const struct endpoint operator_snapshot_endpoints[] = {
@@ -177,6 +194,12 @@ const struct endpoint operator_snapshot_endpoints[] = {
      .handle = handle_remove,
      .kind = ENDPOINT_OPERATES,
      .limit_ms = 60000,
+     .late = LATE},
+    {.path = "/Snapshot.Rename",
+     .needs = NEED_NAME | NEED_SNAPSHOT | NEED_TO_SNAPSHOT,
+     .handle = handle_rename,
+     .kind = ENDPOINT_OPERATES,
+     .limit_ms = 30000,
      .late = LATE},
     {.path = "/Snapshot.Protect",
      .needs = NEED_NAME | NEED_SNAPSHOT,

@@ -29,7 +29,7 @@ class Operations:
     the model, and returns the volumes concerned; or None when there is nothing to choose from."""
 
     weights = {"create": 4, "write": 8, "snapshot": 10, "snapshot_remove": 7, "protect": 5,
-               "unprotect": 5, "rename": 2, "clone": 10, "restore": 7, "flatten": 5, "resize": 4,
+               "unprotect": 5, "rename": 3, "clone": 10, "restore": 7, "flatten": 5, "resize": 4,
                "remove": 8, "undelete": 5, "purge": 5, "purge_all": 1, "mount": 7, "unmount": 4}
 
     def __init__(self, seed, plugin, radosvol, cluster):
@@ -229,10 +229,14 @@ class Operations:
         snap = self.snapshot_of()
         if not snap:
             return None
-        name = self.new("r")
-        volume = snap.volume.name
-        self.ask(True, stock=["snap", "rename", f"{volume}@{snap.name}", f"{volume}@{name}"])
-        snap.name = name
+        taken = self.some(snap.volume.visible()) if self.dice.random() < 0.2 else None
+        volume, name = snap.volume.name, taken.name if taken else self.new("r")
+        self.ask(not taken,
+                 ("Snapshot.Rename", {"Name": volume, "Snapshot": snap.name, "To": name}),
+                 ["snapshot", "rename", f"{volume}@{snap.name}", name],
+                 ["snap", "rename", f"{volume}@{snap.name}", f"{volume}@{name}"])
+        if not taken:
+            snap.name = name
         return [snap.volume]
 
     def restore(self):

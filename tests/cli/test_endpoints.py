@@ -17,6 +17,7 @@ NEEDS = {
     "Snapshot.Create": {"Name": "good"},
     "Snapshot.List": {"Name": "good"},
     "Snapshot.Remove": {"Name": "good", "Snapshot": "s"},
+    "Snapshot.Rename": {"Name": "good", "Snapshot": "s", "To": "t"},
     "Snapshot.Protect": {"Name": "good", "Snapshot": "s"},
     "Snapshot.Restore": {"Name": "good", "Snapshot": "s"},
     "Snapshot.Unprotect": {"Name": "good", "Snapshot": "s"},

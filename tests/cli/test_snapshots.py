@@ -90,6 +90,37 @@ def test_what_stock_rbd_makes_and_removes(radosvol, cluster, volumes, plugin):
         f"s{i}" for i in range(1, 20, 2)]
 
 
+def test_another_name(radosvol, cluster, volumes, plugin):
+    """In use or not, with clones or without: nothing else of it changes."""
+    volumes.create("db")
+    volumes.mount("db")
+    radosvol.out("snapshot", "create", "db", "monday")
+    radosvol.out("snapshot", "create", "db", "tuesday")
+    radosvol.out("clone", "db@monday", "clone")
+    radosvol.out("snapshot", "protect", "db@monday")
+    before = listed(radosvol, cluster, "db")
+    assert radosvol.json("snapshot", "rename", "db@monday", "gold") == {
+        "volume": "db", "snapshot": "gold", "before": "monday"}
+    after = listed(radosvol, cluster, "db")
+    assert list(after) == ["gold", "tuesday"]
+    assert after["gold"] == {**before["monday"], "name": "gold"} and after["gold"]["children"] == 1
+    assert plugin.call("Snapshot.Rename", {"Name": "db", "Snapshot": "gold", "To": "monday"}) == {
+        "Err": ""}
+    assert listed(radosvol, cluster, "db") == before
+
+    assert "there is a snapshot 'tuesday' already" in radosvol.fails(
+        "snapshot", "rename", "db@monday", "tuesday")
+    with pytest.raises(PluginError, match="there is a snapshot 'monday' already"):
+        plugin.call("Snapshot.Rename", {"Name": "db", "Snapshot": "tuesday", "To": "monday"})
+    assert "volume 'db' has no snapshot 'x'" in radosvol.fails("snapshot", "rename", "db@x", "y")
+    assert "no such volume: 'none'" in radosvol.fails("snapshot", "rename", "none@x", "y")
+    for name in ["", "a/b", "db@new", ".hidden", "a b", "x" * 300]:
+        assert "snapshot" in radosvol.fails("snapshot", "rename", "db@monday", name), name
+    for words in [[], ["db@monday"], ["db@monday", "a", "b"]]:
+        radosvol.run("snapshot", "rename", *words, status=2)
+    assert listed(radosvol, cluster, "db") == before
+
+
 def test_a_table(radosvol, cluster, volumes):
     volumes.create("db", size="2G")
     radosvol.out("snapshot", "create", "db", "monday")
