@@ -20,6 +20,7 @@ enum {
     MESSAGE_WITH_IDS = 7,
     NAMESPACE_VERSION = 1,
     RESPONSE_VERSION = 1,
+    RESPONSE_WITH_WORDS = 2, /* ours */
     ACK_MIN_BYTES = 8 + 8 + 4,
     TIMEOUT_MIN_BYTES = 8 + 8,
 };
@@ -230,15 +231,39 @@ void notify_encode_result(struct encoder *e, int32_t result)
     encode_finish(e, mark);
 }
 
-int notify_decode_result(struct decoder d, int32_t *ret)
+void notify_encode_words(struct encoder *e, const char *words)
 {
-    struct decoder body = decode_start(&d, RESPONSE_VERSION, NULL);
+    size_t mark = encode_start(e, RESPONSE_WITH_WORDS, RESPONSE_VERSION);
+
+    encode_u32(e, 0);
+    encode_string(e, words);
+    encode_finish(e, mark);
+}
+
+/* What is behind the result may be something else one day, which is no error. */
+static int decode_response(struct decoder d, int32_t *ret, char words[NOTIFY_WORDS_MAX])
+{
+    uint8_t version;
+    struct decoder body = decode_start(&d, RESPONSE_VERSION, &version);
     uint32_t result = decode_u32(&body);
 
     if (body.failed)
         return -EBADMSG;
     *ret = (int32_t)result;
+    words[0] = '\0';
+    if (version < RESPONSE_WITH_WORDS)
+        return 0;
+    decode_string(&body, words, NOTIFY_WORDS_MAX);
+    if (body.failed)
+        words[0] = '\0';
     return 0;
+}
+
+int notify_decode_result(struct decoder d, int32_t *ret)
+{
+    char words[NOTIFY_WORDS_MAX];
+
+    return decode_response(d, ret, words);
 }
 
 void notify_answer_free(struct notify_answer *answer)
@@ -271,7 +296,7 @@ static int decode_peers(struct decoder *d, bool acks, struct notify_peer **ret, 
         payload = decode_blob(d);
         /* One client that acknowledges with nonsense must not hide what the others said. */
         peers[i].answered = decoder_left(&payload) > 0;
-        if (peers[i].answered && notify_decode_result(payload, &peers[i].result) < 0)
+        if (peers[i].answered && decode_response(payload, &peers[i].result, peers[i].words) < 0)
             peers[i].result = -EBADMSG;
     }
     *ret = peers;

@@ -89,6 +89,11 @@ bool notify_wants_result(uint32_t op);
 void notify_encode_result(struct encoder *e, int32_t result); /* negative errno or 0 */
 int notify_decode_result(struct decoder d, int32_t *ret);
 
+/* Result 0 and, behind it, where clients that do not know of them do not look, WORDS about who
+ * answers: fewer bytes than NOTIFY_WORDS_MAX. */
+#define NOTIFY_WORDS_MAX 512
+void notify_encode_words(struct encoder *e, const char *words);
+
 /* The answer of rados_notify2, also filled in when it returns -ETIMEDOUT: who acknowledged (with
  * which result: 0 when the acknowledgement was empty, -EBADMSG when it made no sense) and who is
  * registered but silent. */
@@ -97,6 +102,7 @@ struct notify_peer {
     uint64_t handle;
     bool answered; /* the acknowledgement was not empty */
     int32_t result;
+    char words[NOTIFY_WORDS_MAX]; /* "" when there are none */
 };
 struct notify_answer {
     struct notify_peer *acks; /* notify_answer_free */

@@ -84,7 +84,8 @@ static void fuzz_answer(struct decoder d)
     }
     CHECK(4 + answer.ack_count * 20 + 4 + answer.timeout_count * 16 <= decoder_left(&d));
     for (size_t i = 0; i < answer.ack_count; i++)
-        CHECK(answer.acks[i].answered || answer.acks[i].result == 0);
+        CHECK((answer.acks[i].answered || answer.acks[i].result == 0) &&
+              memchr(answer.acks[i].words, 0, sizeof(answer.acks[i].words)));
     for (size_t i = 0; i < answer.timeout_count; i++)
         CHECK(answer.timeouts[i].result == 0);
     notify_answer_free(&answer);

@@ -372,6 +372,41 @@ static void test_answer_timeouts_and_results(void **state)
     assert_truncated(hex, 0, try_answer);
 }
 
+/* A peer's words are behind what other clients read; what a newer one has there is no error. */
+static void test_answer_words(void **state)
+{
+    static const char newer[] = "01000000"
+                                "0100000000000000 0200000000000000 0c000000"
+                                "02 01 06000000 00000000 ffff"
+                                "00000000";
+    static const char words[] = "host=a since=b";
+    cleanup_encoder struct encoder answer = {0};
+    cleanup_encoder struct encoder list = {0};
+    struct notify_answer peers;
+    uint8_t *bytes;
+    int32_t result = -1;
+
+    (void)state;
+    notify_encode_words(&answer, words);
+    assert_int_equal(notify_decode_result(decoder_of(answer.data, answer.len), &result), 0);
+    assert_int_equal(result, 0);
+    encode_u32(&list, 1);
+    encode_u64(&list, 4123);
+    encode_u64(&list, 1);
+    encode_blob(&list, answer.data, answer.len);
+    encode_u32(&list, 0);
+    assert_int_equal(notify_decode_answer(decoder_of(list.data, list.len), &peers), 0);
+    assert_int_equal(peers.ack_count, 1);
+    assert_true(peers.acks[0].answered);
+    assert_string_equal(peers.acks[0].words, words);
+    notify_answer_free(&peers);
+    assert_int_equal(notify_decode_answer(hex_decoder(newer, &bytes), &peers), 0);
+    free(bytes);
+    assert_int_equal(peers.acks[0].result, 0);
+    assert_string_equal(peers.acks[0].words, "");
+    notify_answer_free(&peers);
+}
+
 static void test_answer_nobody(void **state)
 {
     struct notify_answer answer;
@@ -422,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_result),
         cmocka_unit_test(test_answer),
         cmocka_unit_test(test_answer_timeouts_and_results),
+        cmocka_unit_test(test_answer_words),
         cmocka_unit_test(test_answer_nobody),
         cmocka_unit_test(test_answer_hostile),
     };
