@@ -42,8 +42,6 @@
  */
 #define LOST_S (FENCE_LIFE_S / 2)
 
-#define DESCRIPTION_PREFIX "docker-volume-rados"
-
 struct ownership {
     struct cluster *cluster;
     char id[IMAGE_ID_MAX];
@@ -67,26 +65,33 @@ static void make_cookie(char cookie[LOCK_COOKIE_MAX], uint64_t handle)
     snprintf(cookie, LOCK_COOKIE_MAX, "auto %" PRIu64, handle);
 }
 
-static void make_description(char *text, size_t size, const char *host, const char *token)
+void ownership_make_description(char *text, size_t size, const char *host)
 {
     char since[32];
     time_t now = time(NULL);
     struct tm tm;
 
     strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-    snprintf(text, size, DESCRIPTION_PREFIX " host=%s since=%s" TAKEOVER_TOKEN "%s", host, since,
-             token);
+    snprintf(text, size, OWNERSHIP_DESCRIPTION " host=%s since=%s", host, since);
 }
 
-/* The value of KEY in "… key=value key=value". */
-static void description_get(const char *description, const char *key, char *value, size_t size)
+static void make_description(char *text, size_t size, const char *host, const char *token)
+{
+    size_t len;
+
+    ownership_make_description(text, size, host);
+    len = strlen(text);
+    snprintf(text + len, size - len, TAKEOVER_TOKEN "%s", token);
+}
+
+void ownership_description_get(const char *description, const char *key, char *value, size_t size)
 {
     char pattern[32];
     const char *at;
     size_t len;
 
     value[0] = '\0';
-    if (strncmp(description, DESCRIPTION_PREFIX " ", strlen(DESCRIPTION_PREFIX " ")) != 0)
+    if (strncmp(description, OWNERSHIP_DESCRIPTION " ", strlen(OWNERSHIP_DESCRIPTION " ")) != 0)
         return;
     snprintf(pattern, sizeof(pattern), " %s=", key);
     at = strstr(description, pattern);
@@ -103,8 +108,8 @@ static void description_get(const char *description, const char *key, char *valu
 void ownership_parse_description(const char *description, char *host, size_t host_size, char *since,
                                  size_t since_size)
 {
-    description_get(description, "host", host, host_size);
-    description_get(description, "since", since, since_size);
+    ownership_description_get(description, "host", host, host_size);
+    ownership_description_get(description, "since", since, since_size);
 }
 
 void ownership_describe(const struct lock_info *lock, char *text, size_t size)
@@ -139,55 +144,6 @@ static int try_lock(struct ownership *o, const char *description, int64_t deadli
     return r == -EEXIST ? 0 : r; /* ours already */
 }
 
-static int refuse(const struct lock_info *lock, enum holder_life life, struct error *err)
-{
-    static const char *const next_step[] = {
-        [HOLDER_ALIVE] = "it is alive: stop its container there, or 'radosvol takeover' the volume "
-                         "if that host is cut off from its users",
-        [HOLDER_SILENT] = "it does not answer, and the cluster has not given it up yet: try again "
-                          "in a moment",
-        [HOLDER_DEAD] = "it is gone, but others were faster to take over",
-        [HOLDER_FOREIGN] = "that lock was made by hand or by another program: see 'rbd lock ls', "
-                           "and remove it with 'rbd lock rm' once its purpose is served",
-    };
-    char holder[512];
-
-    ownership_describe(lock, holder, sizeof(holder));
-    return error_set(err, -EBUSY, "it is in use by %s; %s", holder, next_step[life]);
-}
-
-/* One attempt to get past the lock's holder. 0: try to lock again, perhaps after a pause
- * (*ret_life is HOLDER_SILENT); or a negative errno. */
-static int displace_holder(struct ownership *o, const char *host, const char *token,
-                           int64_t deadline, struct lock_info *ret_lock, enum holder_life *ret_life,
-                           struct error *err)
-{
-    cleanup_image_header struct image_header header = {0};
-    int r = image_read_header(o->cluster, o->id, deadline, &header, err);
-    struct lock_info *lock = &header.lock;
-
-    if (r < 0)
-        return r;
-    *ret_lock = *lock;
-    *ret_life = HOLDER_DEAD;
-    if (lock->count == 0)
-        return 0;
-    if (takeover_is_predecessor(o->cluster, &lock->holder, token)) /* nothing to wait for */
-        return takeover_fence(o->cluster, o->id, RBD_LOCK_NAME, &lock->holder, deadline, err);
-    r = takeover_look(o->cluster, o->id, lock, deadline, ret_life, err);
-    if (r < 0 || *ret_life == HOLDER_SILENT)
-        return r;
-    if (*ret_life != HOLDER_DEAD)
-        return refuse(lock, *ret_life, err);
-    /* The look took time: break the lock only of the one that was looked for. break_lock names the
-     * holder, so if another client has locked since, nothing is broken. */
-    r = takeover_fence(o->cluster, o->id, RBD_LOCK_NAME, &lock->holder, deadline, err);
-    if (r == 0)
-        r = takeover_record(o->cluster, o->id, lock, host, "it no longer watched its image",
-                            deadline, err);
-    return r;
-}
-
 static int acquire_lock(struct ownership *o, const char *host, const char *token, int64_t deadline,
                         struct error *err)
 {
@@ -206,13 +162,13 @@ static int acquire_lock(struct ownership *o, const char *host, const char *token
             return error_errno(err, r, "cannot lock %s", o->object);
         if (deadline_left_ms(deadline) == 0)
             break;
-        r = displace_holder(o, host, token, deadline, &lock, &life, err);
+        r = takeover_displace(o->cluster, o->id, host, token, deadline, &lock, &life, err);
         if (r < 0)
             return r;
         if (life == HOLDER_SILENT)
             nanosleep(&pause, NULL);
     }
-    return refuse(&lock, life, err);
+    return takeover_refuse(&lock, life, err);
 }
 
 static int release_lock(struct ownership *o, int64_t deadline)

@@ -118,6 +118,13 @@ void ownership_release(struct ownership *ownership);
 /* Who holds a lock, in words for an operator: "host-b since 10:02:11 UTC (client 4123)". */
 void ownership_describe(const struct lock_info *lock, char *text, size_t size);
 
+/* What a client of ours says of itself: this and " key=value" for "host", "since" (RFC 3339, UTC)
+ * and others. Make one that begins now; get the value of KEY, "" when there is none. Pure but for
+ * the time. */
+#define OWNERSHIP_DESCRIPTION "docker-volume-rados"
+void ownership_make_description(char *text, size_t size, const char *host);
+void ownership_description_get(const char *description, const char *key, char *value, size_t size);
+
 /* Host name and start time (RFC 3339, UTC) out of a lock's description; "" where it says none (a
  * lock of librbd or krbd). */
 void ownership_parse_description(const char *description, char *host, size_t host_size, char *since,

@@ -13,6 +13,7 @@
 #include "image/names.h"
 #include "image/owner_work.h"
 #include "image/snapshot.h"
+#include "image/ownership.h"
 #include "image/trash.h"
 #include "rados/header_notify.h"
 #include "rados/op.h"
@@ -67,6 +68,19 @@ static void unlock_removal(struct cluster *cluster, const char *object)
     op_call_write(cluster_io(cluster), object, "lock", "unlock", &in, deadline_in_ms(2000));
 }
 
+static int refuse_watched(struct cluster *cluster, const char *name, const struct notify_peer *peer,
+                          bool answers, struct error *err)
+{
+    char host[256];
+
+    ownership_description_get(peer->words, "host", host, sizeof(host));
+    return error_set(err, answers ? -EBUSY : -EAGAIN,
+                     "image '%s' is open by client %" PRIu64 "%s%s%s: see 'rbd status %s/%s'", name,
+                     peer->client_id, host[0] ? " on " : "", host,
+                     answers ? "" : ", which does not answer, try again in half a minute",
+                     cluster_pool(cluster), name);
+}
+
 /* Does any client watch the header, that is, have the image open without holding its lock? -EAGAIN
  * with err when the only ones that do are silent. */
 static int check_unwatched_once(struct cluster *cluster, const char *name, const char *object,
@@ -89,12 +103,7 @@ static int check_unwatched_once(struct cluster *cluster, const char *name, const
     else if (answer.timeout_count > 0)
         peer = &answer.timeouts[0];
     if (peer)
-        r = error_set(err, answer.ack_count > 0 ? -EBUSY : -EAGAIN,
-                      "image '%s' is open by client %" PRIu64 "%s: see 'rbd status %s/%s'", name,
-                      peer->client_id,
-                      answer.ack_count > 0 ? ""
-                                           : ", which does not answer, try again in half a minute",
-                      cluster_pool(cluster), name);
+        r = refuse_watched(cluster, name, peer, answer.ack_count > 0, err);
     notify_answer_free(&answer);
     return r;
 }

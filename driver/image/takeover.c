@@ -168,3 +168,50 @@ int takeover_record(struct cluster *cluster, const char *id, const struct lock_i
         drop_oldest_records(cluster, id, deadline);
     return r;
 }
+
+int takeover_refuse(const struct lock_info *lock, enum holder_life life, struct error *err)
+{
+    static const char *const next_step[] = {
+        [HOLDER_ALIVE] = "it is alive: stop its container there, or 'radosvol takeover' the volume "
+                         "if that host is cut off from its users",
+        [HOLDER_SILENT] = "it does not answer, and the cluster has not given it up yet: try again "
+                          "in a moment",
+        [HOLDER_DEAD] = "it is gone, but others were faster to take over",
+        [HOLDER_FOREIGN] = "that lock was made by hand or by another program: see 'rbd lock ls', "
+                           "and remove it with 'rbd lock rm' once its purpose is served",
+    };
+    char holder[512];
+
+    ownership_describe(lock, holder, sizeof(holder));
+    return error_set(err, -EBUSY, "it is in use by %s; %s", holder, next_step[life]);
+}
+
+int takeover_displace(struct cluster *cluster, const char *id, const char *host, const char *token,
+                      int64_t deadline, struct lock_info *ret_lock, enum holder_life *ret_life,
+                      struct error *err)
+{
+    cleanup_image_header struct image_header header = {0};
+    int r = image_read_header(cluster, id, deadline, &header, err);
+    struct lock_info *lock = &header.lock;
+
+    if (r < 0)
+        return r;
+    *ret_lock = *lock;
+    *ret_life = HOLDER_DEAD;
+    if (lock->count == 0)
+        return 0;
+    if (takeover_is_predecessor(cluster, &lock->holder, token)) /* nothing to wait for */
+        return takeover_fence(cluster, id, RBD_LOCK_NAME, &lock->holder, deadline, err);
+    r = takeover_look(cluster, id, lock, deadline, ret_life, err);
+    if (r < 0 || *ret_life == HOLDER_SILENT)
+        return r;
+    if (*ret_life != HOLDER_DEAD)
+        return takeover_refuse(lock, *ret_life, err);
+    /* The look took time: break the lock only of the one that was looked for. break_lock names the
+     * holder, so if another client has locked since, nothing is broken. */
+    r = takeover_fence(cluster, id, RBD_LOCK_NAME, &lock->holder, deadline, err);
+    if (r == 0)
+        r = takeover_record(cluster, id, lock, host, "it no longer watched its image", deadline,
+                            err);
+    return r;
+}

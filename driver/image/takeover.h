@@ -51,6 +51,17 @@ int takeover_fence(struct cluster *cluster, const char *id, const char *lock,
 bool takeover_is_predecessor(const struct cluster *cluster, const struct lock_holder *holder,
                              const char *token);
 
+/* One attempt to get past whoever holds the exclusive lock of image ID, on behalf of HOST. A
+ * predecessor (TOKEN) and a dead holder are fenced, the latter with a record. 0: look again,
+ * perhaps after a pause (*ret_life is HOLDER_SILENT); *ret_lock is what was found, of count 0 when
+ * nobody holds it. -EBUSY: takeover_refuse; or another errno. */
+int takeover_displace(struct cluster *cluster, const char *id, const char *host, const char *token,
+                      int64_t deadline, struct lock_info *ret_lock, enum holder_life *ret_life,
+                      struct error *err);
+
+/* -EBUSY, with err naming the holder and the next step. */
+int takeover_refuse(const struct lock_info *lock, enum holder_life life, struct error *err);
+
 /* Leave a record in the image's metadata: who took it from whom, when and why. The last
  * TAKEOVER_RECORDS_MAX are kept. */
 #define TAKEOVER_KEY         "docker-volume-rados.takeover." /* + RFC 3339 time with nanoseconds */
