@@ -302,18 +302,20 @@ static void on_signal(struct blockd *blockd)
 
 static void look_after(struct blockd *blockd)
 {
+    const char *why;
+
     blockd->next_run = deadline_in_ms(VOLUME_RUN_MS);
     volume_run(blockd->volume);
-    if (volume_is_lost(blockd->volume)) {
-        log_error("volume '%s': cut off from the cluster for so long that another host's fence may "
-                  "lapse unheard: ending at once",
-                  blockd->options.name);
+    why = volume_loss(blockd->volume);
+    if (why) {
+        log_error("volume '%s': %s: ending at once", blockd->options.name, why);
         _exit(1);
     }
-    if (!blockd->fenced && volume_is_fenced(blockd->volume)) {
+    why = volume_fence(blockd->volume);
+    if (!blockd->fenced && why) {
         blockd->fenced = true;
-        log_error("volume '%s': another host took it over: all I/O to %s fails from now on",
-                  blockd->options.name, volume_device(blockd->volume));
+        log_error("volume '%s': %s: all I/O to %s fails from now on", blockd->options.name, why,
+                  volume_device(blockd->volume));
     }
 }
 

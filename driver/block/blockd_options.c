@@ -23,6 +23,7 @@ enum option_id {
     OPTION_BLOCK_SIZE,
     OPTION_LOG_LEVEL,
     OPTION_READ_ONLY,
+    OPTION_SHARED,
     OPTION_FAIL_WHEN_FULL,
     OPTION_COUNT,
 };
@@ -40,6 +41,7 @@ static const struct option options[] = {
     {"block-size", required_argument, NULL, OPTION_BLOCK_SIZE},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"read-only", no_argument, NULL, OPTION_READ_ONLY},
+    {"shared", no_argument, NULL, OPTION_SHARED},
     {"fail-when-full", no_argument, NULL, OPTION_FAIL_WHEN_FULL},
     {0},
 };
@@ -124,6 +126,9 @@ static int take(int id, const char *text, struct blockd_options *ret)
         return log_level_parse(text, &ret->log_level);
     case OPTION_READ_ONLY:
         ret->read_only = true;
+        return 0;
+    case OPTION_SHARED:
+        ret->shared = ret->read_only = true;
         return 0;
     case OPTION_FAIL_WHEN_FULL:
         ret->fail_when_full = true;

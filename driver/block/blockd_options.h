@@ -26,6 +26,7 @@ struct blockd_options {
     uint32_t block_bytes;
     enum log_level log_level;
     bool read_only;
+    bool shared; /* read_only, beside others: without the image's lock */
     bool fail_when_full;
 };
 

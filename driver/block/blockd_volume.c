@@ -13,10 +13,12 @@
 #include "base/log.h"
 #include "block/freezer.h"
 #include "block/fuse_mount.h"
+#include "block/keeper.h"
 #include "image/image.h"
 #include "image/io.h"
 #include "image/lifecycle.h"
 #include "image/ownership.h"
+#include "image/reader.h"
 #include "image/rollback.h"
 #include "rados/cluster.h"
 
@@ -36,7 +38,8 @@
 struct volume {
     const struct blockd_options *options;
     struct cluster *cluster;
-    struct ownership *ownership;
+    struct ownership *ownership; /* or, with options->shared, */
+    struct reader *reader;
     struct image_io *io;
     const struct backend_ops *ops;
     struct backend *backend;
@@ -46,6 +49,7 @@ struct volume {
 /* Give back what there is, in the reverse order. */
 static void volume_free(struct volume *volume)
 {
+    reader_close(volume->reader);
     ownership_release(volume->ownership);
     freezer_close(volume->freezer);
     image_io_close(volume->io);
@@ -123,7 +127,31 @@ static int freeze_program(char ret[PATH_MAX], struct error *err)
     return 0;
 }
 
-static int open_image(struct volume *volume, struct error *err)
+static void on_lock(void *arg, const struct lock_info *lock)
+{
+    const struct volume *volume = arg;
+    char holder[512];
+
+    ownership_describe(lock, holder, sizeof(holder));
+    log_warning("volume '%s': %s has taken its lock, as one does who writes: what is read here may "
+                "change under its readers (access=ro)",
+                volume->options->name, holder);
+}
+
+/* The right to use the image, and its header. */
+static int enter_image(struct volume *volume, bool resumes, int64_t deadline,
+                       struct image_header *ret, struct error *err)
+{
+    const struct blockd_options *options = volume->options;
+
+    if (options->shared)
+        return reader_open(volume->cluster, options->image, options->host, resumes,
+                           options->watch_timeout_s, deadline, ret, &volume->reader, err);
+    return ownership_acquire(volume->cluster, options->image, options->host, options->token,
+                             options->watch_timeout_s, deadline, ret, &volume->ownership, err);
+}
+
+static int open_image(struct volume *volume, bool resumes, struct error *err)
 {
     const struct blockd_options *options = volume->options;
     const struct cluster_settings settings = {
@@ -139,8 +167,7 @@ static int open_image(struct volume *volume, struct error *err)
 
     if (r < 0)
         return r;
-    r = ownership_acquire(volume->cluster, options->image, options->host, options->token,
-                          options->watch_timeout_s, deadline, &header, &volume->ownership, err);
+    r = enter_image(volume, resumes, deadline, &header, err);
     if (r == 0)
         r = image_check_named(volume->cluster, options->name, &header, deadline, err);
     if (r == 0)
@@ -152,7 +179,30 @@ static int open_image(struct volume *volume, struct error *err)
         return r;
     if (options->fail_when_full)
         image_io_fail_when_full(volume->io);
-    ownership_attach_io(volume->ownership, volume->io);
+    if (options->shared) {
+        reader_attach_io(volume->reader, volume->io);
+        reader_on_lock(volume->reader, on_lock, volume);
+    } else {
+        ownership_attach_io(volume->ownership, volume->io);
+    }
+    return 0;
+}
+
+/* What an owner does for others. */
+static int prepare_owner(struct volume *volume, struct fd_keeper *keeper, struct error *err)
+{
+    const struct ownership_hooks hooks = {
+        .freeze = on_freeze, .thaw = on_thaw, .report = on_request, .arg = volume};
+    char program[PATH_MAX];
+    int r = freeze_program(program, err);
+
+    if (r < 0)
+        return r;
+    r = freezer_open(program, volume_device(volume), keeper, &volume->freezer);
+    if (r < 0)
+        return error_errno(err, r, "cannot prepare for freezing '%s'", volume->options->name);
+    ownership_set_hooks(volume->ownership, &hooks);
+    ownership_on_resize(volume->ownership, on_resize, volume);
     return 0;
 }
 
@@ -163,14 +213,9 @@ static int attach_device(struct volume *volume, struct fd_keeper *keeper, struct
         .logical_block_bytes = volume->options->block_bytes,
         .read_only = volume->options->read_only,
     };
-    const struct ownership_hooks hooks = {
-        .freeze = on_freeze, .thaw = on_thaw, .report = on_request, .arg = volume};
-    char program[PATH_MAX];
     struct error limit;
-    int r = freeze_program(program, err);
+    int r;
 
-    if (r < 0)
-        return r;
     volume->ops = backend_choose(err);
     if (!volume->ops)
         return err->code;
@@ -179,14 +224,11 @@ static int attach_device(struct volume *volume, struct fd_keeper *keeper, struct
     r = volume->ops->attach(volume->io, keeper, &settings, &volume->backend, err);
     if (r < 0)
         return r;
-    r = freezer_open(program, volume_device(volume), keeper, &volume->freezer);
-    if (r < 0) {
+    if (volume->ownership)
+        r = prepare_owner(volume, keeper, err);
+    if (r < 0)
         volume->ops->detach(volume->backend, deadline_in_ms(DETACH_MS), NULL);
-        return error_errno(err, r, "cannot prepare for freezing '%s'", volume->options->name);
-    }
-    ownership_set_hooks(volume->ownership, &hooks);
-    ownership_on_resize(volume->ownership, on_resize, volume);
-    return 0;
+    return r;
 }
 
 int volume_attach(const struct blockd_options *options, struct fd_keeper *keeper,
@@ -198,7 +240,7 @@ int volume_attach(const struct blockd_options *options, struct fd_keeper *keeper
     if (!volume)
         return error_errno(err, -ENOMEM, "cannot attach");
     volume->options = options;
-    r = open_image(volume, err);
+    r = open_image(volume, keeper_client_count(keeper) > 0, err);
     if (r < 0)
         return r;
     if (cancelled(arg))
@@ -229,18 +271,22 @@ int volume_abandon(struct volume *volume, struct error *err)
     if (r < 0)
         return error_errno(err, r, "volume '%s' has requests that the cluster does not answer",
                            volume->options->name);
+    reader_close(steal_pointer(&volume->reader));
     ownership_release(steal_pointer(&volume->ownership));
     return 0;
 }
 
 int volume_fd(const struct volume *volume)
 {
-    return ownership_fd(volume->ownership);
+    return volume->reader ? reader_fd(volume->reader) : ownership_fd(volume->ownership);
 }
 
 void volume_run(struct volume *volume)
 {
-    ownership_run(volume->ownership);
+    if (volume->reader)
+        reader_run(volume->reader);
+    else
+        ownership_run(volume->ownership);
 }
 
 const char *volume_device(const struct volume *volume)
@@ -248,14 +294,23 @@ const char *volume_device(const struct volume *volume)
     return volume->ops->device(volume->backend);
 }
 
-bool volume_is_lost(const struct volume *volume)
+const char *volume_loss(const struct volume *volume)
 {
-    return ownership_state(volume->ownership) == OWNERSHIP_LOST;
+    if (volume->reader)
+        return reader_state(volume->reader) == READER_CUT_OFF
+                   ? "the cluster refuses this client, and reading needs another one"
+                   : NULL;
+    return ownership_state(volume->ownership) == OWNERSHIP_LOST
+               ? "cut off from the cluster for so long that another host's fence may lapse unheard"
+               : NULL;
 }
 
-bool volume_is_fenced(const struct volume *volume)
+const char *volume_fence(const struct volume *volume)
 {
-    return ownership_state(volume->ownership) == OWNERSHIP_FENCED;
+    if (volume->reader)
+        return reader_state(volume->reader) == READER_GONE ? "its image is gone" : NULL;
+    return ownership_state(volume->ownership) == OWNERSHIP_FENCED ? "another host took it over"
+                                                                  : NULL;
 }
 
 void volume_status(const struct volume *volume, struct blockd_reply *ret)
@@ -263,7 +318,7 @@ void volume_status(const struct volume *volume, struct blockd_reply *ret)
     struct backend_stats stats;
 
     volume->ops->stats(volume->backend, &stats);
-    ret->state = volume_is_fenced(volume) ? BLOCKD_FENCED : BLOCKD_ATTACHED;
+    ret->state = volume_fence(volume) ? BLOCKD_FENCED : BLOCKD_ATTACHED;
     ret->read_only = volume->options->read_only;
     ret->size = image_io_size(volume->io);
     ret->reads = latency_total(&stats.done[BACKEND_READ]);
@@ -279,9 +334,10 @@ void volume_status(const struct volume *volume, struct blockd_reply *ret)
 
 void volume_stats(const struct volume *volume, struct blockd_stats *ret)
 {
-    int64_t age = clock_now() - ownership_confirmed(volume->ownership);
+    int64_t age = clock_now() - (volume->reader ? reader_confirmed(volume->reader)
+                                                : ownership_confirmed(volume->ownership));
 
-    ret->state = volume_is_fenced(volume) ? BLOCKD_FENCED : BLOCKD_ATTACHED;
+    ret->state = volume_fence(volume) ? BLOCKD_FENCED : BLOCKD_ATTACHED;
     ret->size = image_io_size(volume->io);
     ret->watch_age_ms = age > 0 ? (uint64_t)(age / NS_PER_MS) : 0;
     volume->ops->stats(volume->backend, &ret->io);

@@ -9,12 +9,13 @@
 #include "block/blockd_options.h"
 #include "block/control.h"
 
-/* What a blockd is for: one image, owned, open and served as a block device. */
+/* What a blockd is for: one image, open and served as a block device; owned, or --shared: watched
+ * and only read. */
 
 struct volume;
 
-/* Connect, take ownership, open and attach, each step bounded. CANCELLED is asked between the
- * steps. On failure everything is given back. 0, -ECANCELED, or what the step said. */
+/* Connect, take ownership (or watch), open and attach, each step bounded. CANCELLED is asked
+ * between the steps. On failure everything is given back. 0, -ECANCELED, or what the step said. */
 int volume_attach(const struct blockd_options *options, struct fd_keeper *keeper,
                   bool (*cancelled)(void *arg), void *arg, struct volume **ret, struct error *err);
 
@@ -35,8 +36,12 @@ int volume_fd(const struct volume *volume);
 void volume_run(struct volume *volume);
 
 const char *volume_device(const struct volume *volume); /* "/dev/loop3" */
-bool volume_is_lost(const struct volume *volume);       /* see OWNERSHIP_LOST: end at once */
-bool volume_is_fenced(const struct volume *volume);
+
+/* Why the process must end at once (OWNERSHIP_LOST, READER_CUT_OFF), or NULL. */
+const char *volume_loss(const struct volume *volume);
+
+/* Why all I/O fails from now on (OWNERSHIP_FENCED, READER_GONE), or NULL. */
+const char *volume_fence(const struct volume *volume);
 
 /* Fill in all of a BLOCKD_STATUS answer but the version and the process. */
 void volume_status(const struct volume *volume, struct blockd_reply *ret);
