@@ -73,6 +73,17 @@ static bool add_format(struct create_line *line, const struct volume_facts *fact
             add_size(line, "object-size", facts->object_size));
 }
 
+/* What it shows says who owns its files. */
+static bool add_contents(struct create_line *line, const struct volume_facts *facts)
+{
+    if (facts->read_only)
+        return add_option(line, "from", facts->from) &&
+               add_option(line, "access", volume_access_name(true));
+    return add_option_unless(line, "uid", facts->uid, DEFAULT_ID) &&
+           add_option_unless(line, "gid", facts->gid, DEFAULT_ID) &&
+           add_option_unless(line, "mode", facts->mode, DEFAULT_MODE);
+}
+
 static bool add_labels(struct create_line *line, const struct rbd_pairs *labels)
 {
     for (size_t i = 0; i < labels->count && line->count + 4 < CREATE_WORDS_MAX; i++) {
@@ -92,10 +103,7 @@ int create_line_make(const char *driver, const struct volume_facts *facts, struc
 
     if (add(&line, "docker") && add(&line, "volume") && add(&line, "create") && add(&line, "-d") &&
         add(&line, "%s", driver) && add_format(&line, facts) &&
-        add_option(&line, "mount-options", facts->mount_options) &&
-        add_option_unless(&line, "uid", facts->uid, DEFAULT_ID) &&
-        add_option_unless(&line, "gid", facts->gid, DEFAULT_ID) &&
-        add_option_unless(&line, "mode", facts->mode, DEFAULT_MODE) &&
+        add_option(&line, "mount-options", facts->mount_options) && add_contents(&line, facts) &&
         add_option(&line, "owner", facts->owner) &&
         add_option(&line, "data-pool", facts->data_pool) &&
         add_option(&line, "protect", facts->protect ? "true" : "") &&

@@ -7,7 +7,7 @@
 #include "image/takeover.h"
 #include "volume/survey.h"
 
-/* How the holder of a volume is shown. */
+/* How the holder of a volume, and the readers of one with access=ro, are shown. */
 
 /* Its host, or its address when its lock does not say (a stock client), and since when ("": not
  * said). */
@@ -20,7 +20,10 @@ void holder_text(const struct lock_info *lock, struct holder_text *ret);
 /* An object with host, since, client, address and state. */
 json_t *holder_json(const struct lock_info *lock, enum holder_life life);
 
-/* A table of the COUNT reports that are of held volumes, on stdout. */
+/* An array of such. */
+json_t *holder_readers_json(const struct image_readers *readers);
+
+/* A table of the COUNT reports that are of used volumes, on stdout. */
 void holder_print(const struct cli *cli, const struct volume_report *const reports[], size_t count);
 
 /* The same on stderr and never as JSON: what a question is about. */

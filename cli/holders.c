@@ -37,7 +37,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
     .parser = parse,
     .args_doc = "[VOLUME...]",
-    .doc = "Show who holds volumes, all or the ones named, and whether that client lives:\v"
+    .doc = "Show who holds volumes, all or the ones named, and whether that client lives; of "
+           "volumes with access=ro, all who have them open:\v"
            "alive: it answers. silent: it does not answer, and the cluster has not given it up "
            "yet. dead: the cluster has given it up; the next mount takes the volume over by "
            "itself. foreign: a lock made by hand or by another program; nobody can tell.",
@@ -57,7 +58,7 @@ static int print(const struct cli *cli, const struct volume_survey *survey)
 
         if (report->err.code < 0)
             status = cli_fail(&report->err);
-        if (report->facts.lock.count > 0)
+        if (report->facts.lock.count > 0 || report->readers.count > 0)
             held[count++] = report;
     }
     holder_print(cli, held, count);

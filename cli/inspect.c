@@ -58,7 +58,8 @@ static void add_created(json_t *object, const struct timespec *created)
 }
 
 /* LIFE: of the holder, if there is one. FULL: why writes wait, or "". */
-static json_t *facts_json(const struct volume_facts *facts, enum holder_life life, const char *full)
+static json_t *facts_json(const struct volume_facts *facts, enum holder_life life,
+                          const struct image_readers *readers, const char *full)
 {
     json_t *object = json_object();
 
@@ -73,7 +74,9 @@ static json_t *facts_json(const struct volume_facts *facts, enum holder_life lif
     add_created(object, &facts->created);
     if (facts->lock.count > 0)
         object_add(object, "holder", holder_json(&facts->lock, life));
-    if (facts->unwritable[0])
+    if (facts->read_only)
+        object_add(object, "readers", holder_readers_json(readers));
+    if (facts->unwritable[0] && !facts->read_only)
         full = facts->unwritable;
     object_add_text(object, "health", full[0] ? full : "ok");
     object_add(object, "snapshots", json_integer(facts->snapshot_count));
@@ -82,6 +85,8 @@ static json_t *facts_json(const struct volume_facts *facts, enum holder_life lif
     object_add_text(object, "gid", facts->gid);
     object_add_text(object, "mode", facts->mode);
     object_add(object, "protect", json_boolean(facts->protect));
+    object_add_text(object, "from", facts->from);
+    object_add_text(object, "access", volume_access_name(facts->read_only));
     object_add_text(object, "data-pool", facts->data_pool);
     object_add(object, "object-size", json_integer((json_int_t)facts->object_size));
     object_add(object, "features", feature_list(facts->features));
@@ -98,6 +103,7 @@ int command_inspect(struct cli *cli, int argc, char *argv[])
     const char *name = cli_parse_word(cli, "VOLUME", "Show everything that is known of a volume.",
                                       cli_common, argc, argv);
     enum holder_life life = HOLDER_FOREIGN;
+    struct image_readers readers = {0};
     struct error full = {0};
     struct error err;
 
@@ -106,7 +112,11 @@ int command_inspect(struct cli *cli, int argc, char *argv[])
     if (facts.lock.count > 0 &&
         takeover_look(cluster, facts.id, &facts.lock, deadline_in_ms(CLI_READ_MS), &life, &err) < 0)
         return cli_fail(&err);
+    if (facts.read_only &&
+        image_readers_list(cluster, facts.id, deadline_in_ms(CLI_READ_MS), &readers, &err) < 0)
+        return cli_fail(&err);
     volume_check_space(cluster, volume_data_pool(cluster, &facts), &full);
-    object_print(cli, facts_json(&facts, life, full.text));
+    object_print(cli, facts_json(&facts, life, &readers, full.text));
+    image_readers_free(&readers);
     return 0;
 }

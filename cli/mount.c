@@ -77,7 +77,8 @@ static const struct argp argp = {
     .parser = parse,
     .args_doc = "VOLUME DIR",
     .doc = "Mount a volume on a directory of this host, without Docker and the plugin. It is held "
-           "as for a container: nobody else can mount it until 'radosvol umount DIR'.",
+           "as for a container: nobody else can mount it until 'radosvol umount DIR'; one with "
+           "access=ro is mounted read-only, beside others.",
     .children = cli_common_host,
 };
 
@@ -109,7 +110,7 @@ static int read_facts(const struct cli *cli, const char *name, struct volume_fac
 
     if (r == 0)
         r = cli_read_volume(cluster, name, ret, err);
-    if (r == 0 && ret->unwritable[0] != '\0')
+    if (r == 0 && ret->unwritable[0] != '\0' && !ret->read_only)
         r = error_set(err, -EOPNOTSUPP, "volume '%s' cannot be mounted: %s", name, ret->unwritable);
     if (r == 0)
         r = volume_logical_block(cluster, ret, deadline_in_ms(CLI_READ_MS), ret_block, err);
@@ -217,7 +218,9 @@ static int start_keeper(const struct mount_args *args, const struct rescue *resc
         block_bytes == 512 ? "512" : "4096",
         "--log-level",
         "info",
-        args->read_only ? "--read-only" : NULL,
+        facts->read_only  ? "--shared"
+        : args->read_only ? "--read-only"
+                          : NULL,
         NULL,
     };
     cleanup_close int log =
@@ -241,15 +244,18 @@ static int mount_device(const struct mount_args *args, const struct volume_facts
                         const char *device, const char *dir, enum filesystem *ret_fs,
                         struct error *err)
 {
+    enum filesystem_mode mode = facts->read_only  ? FILESYSTEM_READ_AS_IS
+                                : args->read_only ? FILESYSTEM_READ
+                                                  : FILESYSTEM_WRITE;
     int r = filesystem_probe(device, ret_fs, err);
 
     if (r == -ENODATA)
         return error_set(err, r, "volume '%s' carries no file system", facts->name);
     if (r < 0)
         return error_wrap(err, "volume '%s'", facts->name);
-    r = filesystem_mount(device, *ret_fs, facts->mount_options, args->read_only, dir,
-                         deadline_in_ms(MOUNT_MS), err);
-    if (r == -EROFS || r == -EACCES)
+    r = filesystem_mount(device, *ret_fs, facts->mount_options, mode, dir, deadline_in_ms(MOUNT_MS),
+                         err);
+    if (mode == FILESYSTEM_READ && (r == -EROFS || r == -EACCES))
         error_wrap(err, "mount it once without --read-only, so that its journal is replayed");
     return r;
 }
@@ -278,7 +284,7 @@ static int attach_and_mount(const struct mount_args *args, const struct rescue *
     object_add_text(result, "directory", dir);
     object_add_text(result, "device", reply.device);
     object_add_text(result, "fs", filesystem_name(fs));
-    object_add(result, "read-only", json_boolean(args->read_only));
+    object_add(result, "read-only", json_boolean(args->read_only || facts->read_only));
     object_print(args->cli, result);
     return 0;
 }

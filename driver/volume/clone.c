@@ -155,6 +155,14 @@ static int complete_options(const struct source *source, const struct volume_opt
                          "system would lose its end",
                          sizes[0], sizes[1]);
     }
+    if (ret->read_only && ret->size > source->snapshot.size) {
+        size_format(source->snapshot.size, sizes[0], sizeof(sizes[0]));
+        size_format(ret->size, sizes[1], sizeof(sizes[1]));
+        return error_set(err, -EINVAL,
+                         "what is shown has %s, and with access=ro its file system cannot grow "
+                         "into more (%s): leave option 'size' out",
+                         sizes[0], sizes[1]);
+    }
     /* Whatever a stock tool made is taken as it is. */
     return facts->formatted ? volume_options_check(ret, err) : 0;
 }
@@ -244,7 +252,10 @@ int volume_clone_from(struct cluster *cluster, const char *name,
 {
     char source[FROM_MAX];
     char *snapshot;
+    int r = volume_options_check_access(options, err);
 
+    if (r < 0)
+        return r;
     snprintf(source, sizeof(source), "%s", options->from);
     snapshot = strchr(source, '@');
     if (snapshot)
@@ -273,11 +284,13 @@ int volume_flatten(struct cluster *cluster, const char *name,
     char host[HOST_NAME_MAX + 1];
     const struct flatten flatten = {
         .host = own_host(host), .progress = progress ? on_progress : NULL, .arg = &report};
-    char id[IMAGE_ID_MAX];
-    int r = image_find(cluster, name, deadline, id, err);
+    cleanup_volume_facts struct volume_facts facts = {0};
+    int r = volume_read(cluster, name, deadline, &facts, err);
 
     if (r == 0)
-        r = image_flatten(cluster, id, &flatten, deadline, err);
+        r = volume_check_changeable(&facts, "flattened", err);
+    if (r == 0)
+        r = image_flatten(cluster, facts.id, &flatten, deadline, err);
     cluster_explain(cluster, r, err);
     return r < 0 ? error_wrap(err, "cannot flatten volume '%s'", name) : 0;
 }

@@ -19,6 +19,9 @@
  * unless OPTIONS->given says otherwise: the size may be larger, the mount options and where the
  * data go may differ. Labels, owner and protection are OPTIONS' alone.
  *
+ * With access=ro it is a volume that nobody ever writes, so that any number of hosts may have it
+ * mounted (image/reader.h): the snapshot to look at.
+ *
  * Crash-safe like volume_create: there is a whole volume or none. 0; -EEXIST (NAME exists);
  * -ENOENT (no such volume or snapshot: err names it); -EINVAL (an option that a clone cannot have:
  * err has both values); -EUCLEAN (the source is half restored); -EOPNOTSUPP (the source has
@@ -34,7 +37,7 @@ int volume_clone_from(struct cluster *cluster, const char *name,
 /* Copy what a clone still shares, so that it needs its source no more. While it is mounted
  * nowhere: image/flatten.h. PROGRESS (may be NULL) counts objects and is called from this thread.
  * Cut off, it goes on where it was when called again. 0, also for what is no clone; -EBUSY (err
- * names the holder); -ENOENT; -ETIMEDOUT; ... */
+ * names the holder); -EROFS (access=ro); -ENOENT; -ETIMEDOUT; ... */
 int volume_flatten(struct cluster *cluster, const char *name,
                    void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                    int64_t deadline, struct error *err);

@@ -97,6 +97,8 @@ static int check_compatible(const struct volume_options *options, const struct v
         {OPTION_DATA_POOL, "data-pool", options->data_pool, facts->data_pool},
         {OPTION_OBJECT_SIZE, "object-size", object_size[0], object_size[1]},
         {OPTION_FROM, "from", options->from, facts->from},
+        {OPTION_ACCESS, "access", volume_access_name(options->read_only),
+         volume_access_name(facts->read_only)},
         {OPTION_PROTECT, "protect", options->protect ? "true" : "false",
          facts->protect ? "true" : "false"},
     };

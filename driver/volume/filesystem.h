@@ -29,12 +29,25 @@ int filesystem_probe(const char *device, enum filesystem *ret, struct error *err
  * 4096 bytes SUPERBLOCK of an image: 512 or 4096 (xfs sector size, ext4 block size). Pure. */
 uint32_t filesystem_logical_block(const uint8_t superblock[4096]);
 
+enum filesystem_mode {
+    FILESYSTEM_WRITE,
+    FILESYSTEM_READ,       /* fails with -EROFS where the journal has to be replayed first */
+    FILESYSTEM_READ_AS_IS, /* leaves the journal alone: what only it holds does not show, which for
+                            * a snapshot taken while the file system was frozen is nothing */
+};
+
 /* Check DEVICE where its file system asks for it (ext4 with its error flag set: e2fsck -p; xfs
  * replays its log at mount), then mount it on the directory TARGET, which is made when missing.
  * 0, or negative errno with err: what is wrong and the next step, such as -EUCLEAN when a repair
  * needs a human (err then names the command). */
 int filesystem_mount(const char *device, enum filesystem fs, const char *mount_options,
-                     int read_only, const char *target, int64_t deadline, struct error *err);
+                     enum filesystem_mode mode, const char *target, int64_t deadline,
+                     struct error *err);
+
+/* Does the journal on DEVICE hold what a mount would have to replay? 0; 1: it does; or a negative
+ * errno. Told of ext4 only: xfs leaves something to replay whenever it was not unmounted, frozen or
+ * not. */
+int filesystem_wants_recovery(const char *device, struct error *err);
 
 /* Unmount TARGET and remove the directory. 0 also when it was not mounted; -EBUSY when processes
  * use it for longer than a few seconds. Never lazy: when it returns 0 this mount is gone, though

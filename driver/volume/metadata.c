@@ -97,6 +97,7 @@ int metadata_for_clone(const struct volume_options *options, const struct volume
         {META_PROTECT, options->protect ? "true" : ""},
         /* At least this, so that the sweep knows the image as ours (lifecycle.h). */
         {META_FROM, options->from[0] ? options->from : source->name},
+        {META_ACCESS, options->read_only ? volume_access_name(true) : ""},
     };
 
     return make_pairs(facts, sizeof(facts) / sizeof(facts[0]), &options->labels, ret);
@@ -167,6 +168,8 @@ int metadata_to_facts(const struct image_header *header, const char *name, struc
     copy_fact(header, META_MODE, facts.mode, sizeof(facts.mode));
     copy_fact(header, META_PROTECT, text, sizeof(text));
     facts.protect = strcmp(text, "true") == 0;
+    copy_fact(header, META_ACCESS, text, sizeof(text));
+    facts.read_only = strcmp(text, volume_access_name(true)) == 0;
     if (image_check_writable(header, &why) < 0 || rollback_check(header, &why) < 0)
         snprintf(facts.unwritable, sizeof(facts.unwritable), "%.255s", why.text);
     r = copy_pairs(header, META_LABEL, &facts.labels);

@@ -18,6 +18,7 @@
 #define META_PROTECT       META_PREFIX "protect" /* "true" */
 #define META_DATA_POOL     META_PREFIX "data-pool"
 #define META_FROM          META_PREFIX "from"     /* what it is a clone of, as was asked for */
+#define META_ACCESS        META_PREFIX "access"   /* "ro"; otherwise rw */
 #define META_USED          META_PREFIX "used"     /* bytes at the last unmount */
 #define META_LABEL         META_PREFIX "label."   /* + key */
 #define META_REMOVING      META_PREFIX "removing" /* set while the image goes */

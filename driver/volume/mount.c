@@ -374,8 +374,17 @@ static int run_job(struct mount_job *job, struct error *err)
     return error_errno(err, r, "cannot start a thread to mount with");
 }
 
+int filesystem_wants_recovery(const char *device, struct error *err)
+{
+    uint8_t superblock[4096];
+    int r = read_superblock(device, superblock, err);
+
+    return r < 0 ? r : superblock_wants_recovery(superblock);
+}
+
 int filesystem_mount(const char *device, enum filesystem fs, const char *mount_options,
-                     int read_only, const char *target, int64_t deadline, struct error *err)
+                     enum filesystem_mode mode, const char *target, int64_t deadline,
+                     struct error *err)
 {
     char data[MOUNT_OPTIONS_MAX];
     struct mount_job *job;
@@ -385,6 +394,8 @@ int filesystem_mount(const char *device, enum filesystem fs, const char *mount_o
 
     if (r < 0)
         return r;
+    if (mode == FILESYSTEM_READ_AS_IS)
+        mount_options_leave_journal(fs, data);
     r = prepare_target(target, &made, err);
     if (r < 0)
         return r;
@@ -393,7 +404,7 @@ int filesystem_mount(const char *device, enum filesystem fs, const char *mount_o
         r = error_errno(err, -ENOMEM, "cannot mount '%s'", device);
     } else {
         job->fs = fs;
-        job->flags = flags | (read_only ? MS_RDONLY : 0UL);
+        job->flags = flags | (mode == FILESYSTEM_WRITE ? 0UL : MS_RDONLY);
         job->deadline = deadline;
         memcpy(job->data, data, sizeof(data));
         r = run_job(job, err);

@@ -241,3 +241,32 @@ int mount_options_parse(enum filesystem fs, const char *text, unsigned long *ret
     memcpy(ret_data, data, sizeof(data));
     return 0;
 }
+
+/* Is the word of LEN bytes about writing? ext4 even refuses to be told how to commit to a journal
+ * that it is to leave alone. */
+static bool is_about_writing(const char *word, size_t len)
+{
+    static const enum subject subjects[] = {DISCARD, COMMIT, DATA, DELALLOC};
+    const struct mount_word *w = find_word(FILESYSTEM_EXT4, word, len);
+
+    for (size_t i = 0; w && i < sizeof(subjects) / sizeof(subjects[0]); i++) {
+        if (w->subject == subjects[i])
+            return true;
+    }
+    return false;
+}
+
+void mount_options_leave_journal(enum filesystem fs, char data[MOUNT_OPTIONS_MAX])
+{
+    char kept[MOUNT_OPTIONS_MAX] = "";
+    size_t len;
+
+    for (const char *at = data; *at; at += len + (at[len] == ',')) {
+        len = strcspn(at, ",");
+        if (!is_about_writing(at, len))
+            append(kept, at, len);
+    }
+    /* There is room: of each subject there is one word at most. */
+    append_text(kept, fs == FILESYSTEM_EXT4 ? "noload" : "norecovery");
+    memcpy(data, kept, sizeof(kept));
+}

@@ -219,6 +219,21 @@ static int set_from(struct volume_options *options, const char *value)
     return copy_text(options->from, sizeof(options->from), value);
 }
 
+const char *volume_access_name(bool read_only)
+{
+    return read_only ? "ro" : "rw";
+}
+
+static int set_access(struct volume_options *options, const char *value)
+{
+    bool read_only = strcmp(value, volume_access_name(true)) == 0;
+
+    if (!read_only && strcmp(value, volume_access_name(false)) != 0)
+        return -EINVAL;
+    options->read_only = read_only;
+    return 0;
+}
+
 struct option {
     const char *key;
     enum option_bit bit;
@@ -241,6 +256,7 @@ static const struct option option_table[] = {
      "a power of two from 64K to 32M, such as 4M"},
     {"protect", OPTION_PROTECT, set_protect, "true or false"},
     {"from", OPTION_FROM, set_from, "the name of a volume, or volume@snapshot"},
+    {"access", OPTION_ACCESS, set_access, "rw, or ro together with from"},
 };
 
 #define OPTION_COUNT (sizeof(option_table) / sizeof(option_table[0]))
@@ -346,6 +362,26 @@ int volume_options_set(struct volume_options *options, const char *key, const ch
     return refuse_key(key, err);
 }
 
+int volume_options_check_access(const struct volume_options *options, struct error *err)
+{
+    static const unsigned written = OPTION_UID | OPTION_GID | OPTION_MODE;
+
+    if (!options->read_only)
+        return 0;
+    if (!options->from[0])
+        return error_set(err, -EINVAL,
+                         "option 'access' has value 'ro': it shows a snapshot of another volume, "
+                         "so say which with from=<volume>@<snapshot>");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (options->given & written & option_table[i].bit)
+            return error_set(err, -EINVAL,
+                             "option '%s' would have to be written to the volume, and with "
+                             "access=ro nothing is: leave one of the two out",
+                             option_table[i].key);
+    }
+    return 0;
+}
+
 int volume_options_check(const struct volume_options *options, struct error *err)
 {
     const char *fs = filesystem_name(options->fs);
@@ -353,7 +389,10 @@ int volume_options_check(const struct volume_options *options, struct error *err
     uint64_t most = filesystems[options->fs].size_max;
     char size[24], limit[24], data[MOUNT_OPTIONS_MAX];
     unsigned long flags;
+    int r = volume_options_check_access(options, err);
 
+    if (r < 0)
+        return r;
     size_format(options->size, size, sizeof(size));
     if (options->size % 4096 != 0)
         return error_set(err, -EINVAL, "size %s is not a multiple of 4096 bytes", size);

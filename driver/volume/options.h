@@ -42,6 +42,7 @@ enum option_bit {
     OPTION_OBJECT_SIZE = 1 << 8,
     OPTION_PROTECT = 1 << 9,
     OPTION_FROM = 1 << 10,
+    OPTION_ACCESS = 1 << 11,
 };
 
 struct volume_options {
@@ -57,6 +58,7 @@ struct volume_options {
     uint8_t order;                 /* log2 of the object size */
     bool protect;                  /* removal is refused */
     char from[FROM_MAX];           /* "volume" or "volume@snapshot" to clone (clone.h); "": none */
+    bool read_only;                /* access=ro: shows what it was made from, on any host at once */
     struct rbd_pairs labels;       /* without the "label." in front, sorted by key */
 };
 
@@ -78,8 +80,15 @@ int volume_options_set(struct volume_options *options, const char *key, const ch
                        struct error *err);
 
 /* What only the whole set can tell: size against the file system's limits and the object size,
- * mount options against the file system. 0, or -EINVAL with err. */
+ * mount options against the file system, and what comes next. 0, or -EINVAL with err. */
 int volume_options_check(const struct volume_options *options, struct error *err);
+
+/* access=ro against the rest: there is something to show, and nothing that would have to be
+ * written. 0, or -EINVAL with err. */
+int volume_options_check_access(const struct volume_options *options, struct error *err);
+
+/* "ro" or "rw" */
+const char *volume_access_name(bool read_only);
 
 /* "10G", "512M", "1T", "1073741824", "1.5G": powers of 1024; K, M, G, T, P with optional "i" and
  * "B". Rounded up to 4096. 0 or -EINVAL. */
@@ -98,3 +107,7 @@ void size_format(uint64_t size, char *text, size_t text_size);
  * the allowed ones. */
 int mount_options_parse(enum filesystem fs, const char *text, unsigned long *ret_flags,
                         char ret_data[MOUNT_OPTIONS_MAX], struct error *err);
+
+/* Make of DATA, as mount_options_parse gives it, that of a mount which leaves the journal as it is:
+ * without what is about writing, and with the word that keeps the file system from recovery. */
+void mount_options_leave_journal(enum filesystem fs, char data[MOUNT_OPTIONS_MAX]);

@@ -12,6 +12,9 @@ static int check_size(const struct volume_facts *facts, uint64_t size, struct er
     char wanted[32];
     int r;
 
+    r = volume_check_changeable(facts, "resized", err);
+    if (r < 0)
+        return r;
     size_format(facts->size, now, sizeof(now));
     size_format(size, wanted, sizeof(wanted));
     if (size < facts->size)

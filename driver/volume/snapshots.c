@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "image/image.h"
+#include "volume/volume.h"
 
 int volume_parse_snapshot(const char *text, char ret_volume[RBD_NAME_MAX],
                           char ret_snapshot[SNAPSHOT_NAME_MAX], struct error *err)
@@ -115,11 +116,15 @@ int volume_snapshot_rename(struct cluster *cluster, const char *volume, const ch
 int volume_restore(struct cluster *cluster, const char *volume, const struct rollback *rollback,
                    int64_t deadline, struct rollback_result *ret, struct error *err)
 {
-    char id[IMAGE_ID_MAX];
-    int r = find(cluster, volume, deadline, id, err);
+    cleanup_volume_facts struct volume_facts facts = {0};
+    int r = volume_read(cluster, volume, deadline, &facts, err);
 
+    if (r == -ENOENT)
+        return error_set(err, r, "no such volume: '%s'", volume);
+    if (r == 0)
+        r = volume_check_changeable(&facts, "restored", err);
     if (r < 0)
         return r;
-    r = image_rollback(cluster, id, rollback, deadline, ret, err);
+    r = image_rollback(cluster, facts.id, rollback, deadline, ret, err);
     return explain(cluster, volume, rollback->snapshot, r, err);
 }

@@ -41,7 +41,7 @@ int volume_snapshot_rename(struct cluster *cluster, const char *volume, const ch
 
 /* Bring the volume's contents and size back to those of one of its snapshots, in place, after a
  * snapshot of what there is now. Refused with -EBUSY while any client has the volume open (err
- * names it). What was cut off is gone on with by the next call; the volume cannot be mounted until
- * then. See image_rollback. */
+ * names it), and with -EROFS for one with access=ro. What was cut off is gone on with by the next
+ * call; the volume cannot be mounted until then. See image_rollback. */
 int volume_restore(struct cluster *cluster, const char *volume, const struct rollback *rollback,
                    int64_t deadline, struct rollback_result *ret, struct error *err);

@@ -56,11 +56,17 @@ int superblock_ext4_blocks(const uint8_t superblock[4096], uint32_t *ret_block_s
     return 0;
 }
 
+bool superblock_wants_recovery(const uint8_t superblock[4096])
+{
+    return superblock_is_ext4(superblock) &&
+           (get_le32(superblock + 1024 + 96) & 4); /* s_feature_incompat: RECOVER */
+}
+
 bool superblock_wants_check(const uint8_t superblock[4096])
 {
-    unsigned state = get_le16(superblock + 1024 + 58);        /* s_state */
-    unsigned incompatible = get_le32(superblock + 1024 + 96); /* s_feature_incompat */
-    bool valid = state & 1, error = state & 2, needs_recovery = incompatible & 4;
+    unsigned state = get_le16(superblock + 1024 + 58); /* s_state */
+    bool valid = state & 1, error = state & 2;
 
-    return superblock_is_ext4(superblock) && (error || (!valid && !needs_recovery));
+    return superblock_is_ext4(superblock) &&
+           (error || (!valid && !superblock_wants_recovery(superblock)));
 }

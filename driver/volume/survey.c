@@ -24,10 +24,25 @@ struct work {
 
 void volume_survey_free(struct volume_survey *survey)
 {
-    for (size_t i = 0; i < survey->count; i++)
+    for (size_t i = 0; i < survey->count; i++) {
         volume_facts_free(&survey->items[i].facts);
+        image_readers_free(&survey->items[i].readers);
+    }
     free(survey->items);
     *survey = (struct volume_survey){0};
+}
+
+/* Who uses the volume. */
+static int look(struct cluster *cluster, int64_t deadline, struct volume_report *report)
+{
+    const struct volume_facts *facts = &report->facts;
+    int r = 0;
+
+    if (facts->lock.count > 0)
+        r = takeover_look(cluster, facts->id, &facts->lock, deadline, &report->life, &report->err);
+    if (r == 0 && facts->read_only)
+        r = image_readers_list(cluster, facts->id, deadline, &report->readers, &report->err);
+    return r < 0 ? error_wrap(&report->err, "volume '%s'", report->name) : 0;
 }
 
 static void read_one(void *arg, size_t i)
@@ -35,15 +50,12 @@ static void read_one(void *arg, size_t i)
     const struct work *work = arg;
     struct volume_report *report = &work->survey->items[i];
     int64_t deadline = deadline_earlier(work->deadline, deadline_in_ms(VOLUME_MS));
-    const struct lock_info *lock = &report->facts.lock;
     int r = volume_read(work->cluster, report->name, deadline, &report->facts, &report->err);
 
     if (r == -ENOENT)
         error_set(&report->err, r, "no such volume: '%s'", report->name);
-    else if (r == 0 && work->request->look && lock->count > 0 &&
-             takeover_look(work->cluster, report->facts.id, lock, deadline, &report->life,
-                           &report->err) < 0)
-        error_wrap(&report->err, "volume '%s'", report->name);
+    else if (r == 0 && work->request->look)
+        look(work->cluster, deadline, report);
 }
 
 static void show_progress(void *arg, size_t done, size_t total)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "image/reader.h"
 #include "image/takeover.h"
 #include "rados/cluster.h"
 #include "volume/volume.h"
@@ -16,9 +17,10 @@ struct volume_report {
     char name[RBD_NAME_MAX];
     struct volume_facts facts;
     enum holder_life life; /* of the lock's holder; meaningful when asked for and there is one */
-    struct error err;      /* code < 0: facts or life could not be read. -ENOENT: there is no such
-                            * volume, or the directory lists a name that leads nowhere; -ESTALE: the name
-                            * leads to an image that is gone */
+    struct image_readers readers; /* with access=ro, when asked for: who has it open */
+    struct error err; /* code < 0: facts or life could not be read. -ENOENT: there is no such
+                       * volume, or the directory lists a name that leads nowhere; -ESTALE: the name
+                       * leads to an image that is gone */
 };
 
 struct volume_survey {
@@ -36,7 +38,8 @@ static inline void cleanup_volume_surveyp(struct volume_survey *survey)
 struct volume_survey_request {
     const char *const *names; /* COUNT of them; NULL: all volumes, sorted by name */
     size_t count;
-    bool look; /* find out whether holders live; takes about a second where one does not answer */
+    bool look; /* find out whether holders live, and who reads; takes about a second where one does
+                  not answer */
     /* Called from the calling thread now and then. Optional. */
     void (*progress)(void *arg, size_t done, size_t total);
     void *arg;

@@ -49,6 +49,16 @@ int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
     return r < 0 ? error_wrap(err, "cannot read volume '%s'", name) : 0;
 }
 
+int volume_check_changeable(const struct volume_facts *facts, const char *doing, struct error *err)
+{
+    if (!facts->read_only)
+        return 0;
+    return error_set(err, -EROFS,
+                     "volume '%s' shows '%s' as it is (access=ro) and is not %s: make a volume "
+                     "that can be with 'radosvol clone %s NEW'",
+                     facts->name, facts->from, doing, facts->name);
+}
+
 const char *volume_data_pool(const struct cluster *cluster, const struct volume_facts *facts)
 {
     return facts->data_pool[0] != '\0' ? facts->data_pool : cluster_pool(cluster);

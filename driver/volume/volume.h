@@ -38,6 +38,7 @@ struct volume_facts {
     char owner[OWNER_MAX];
     char data_pool[POOL_NAME_MAX];
     char from[FROM_MAX];            /* what it was cloned from; "" when it was not */
+    bool read_only;                 /* access=ro */
     char uid[12], gid[12], mode[8]; /* as asked for at creation; "" when unknown */
     struct timespec created;
     struct rbd_pairs labels;    /* volume_facts_free */
@@ -65,6 +66,10 @@ int volume_create(struct cluster *cluster, const char *name, const struct volume
 /* Read NAME's facts: two round trips. 0, -ENOENT, -ETIMEDOUT, ... */
 int volume_read(struct cluster *cluster, const char *name, int64_t deadline,
                 struct volume_facts *ret, struct error *err);
+
+/* May the volume be changed? 0, or -EROFS with err: it has access=ro and is not DOING ("resized").
+ * Pure. */
+int volume_check_changeable(const struct volume_facts *facts, const char *doing, struct error *err);
 
 /* Where the volume's data are: borrowed from either. */
 const char *volume_data_pool(const struct cluster *cluster, const struct volume_facts *facts);

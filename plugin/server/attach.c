@@ -72,7 +72,7 @@ static int check_free(const struct volume_facts *facts, char token[LEDGER_TOKEN_
 {
     bool ours = token[0] != '\0' && strstr(facts->lock.holder.description, token);
 
-    if (facts->unwritable[0] != '\0')
+    if (facts->unwritable[0] != '\0' && !facts->read_only)
         return error_set(err, -EOPNOTSUPP, "volume '%s' cannot be mounted for writing: %s",
                          facts->name, facts->unwritable);
     return ours ? 0 : ledger_make_token(token, err);
@@ -89,29 +89,15 @@ static int start_blockd(const struct attach *attach, const struct volume_facts *
     const struct settings *s = attach->settings;
     const char *block = block_bytes == 512 ? "512" : "4096";
     char timeout[16];
-    const char *const args[] = {"--conf",
-                                s->ceph_conf,
-                                "--client",
-                                s->ceph_client,
-                                "--pool",
-                                s->pool,
-                                "--namespace",
-                                s->namespace,
-                                "--image",
-                                facts->id,
-                                "--name",
-                                facts->name,
-                                "--host",
-                                s->host,
-                                "--token",
-                                token,
-                                "--watch-timeout",
-                                timeout,
-                                "--block-size",
-                                block,
-                                "--log-level",
+    const char *const args[] = {"--conf", s->ceph_conf, "--client", s->ceph_client, "--pool",
+                                s->pool, "--namespace", s->namespace, "--image", facts->id,
+                                "--name", facts->name, "--host", s->host, "--token", token,
+                                "--watch-timeout", timeout, "--block-size", block, "--log-level",
                                 levels[s->log_level],
-                                s->fail_when_full ? "--fail-when-full" : NULL,
+                                /* These two exclude each other: one is about writing. */
+                                facts->read_only    ? "--shared"
+                                : s->fail_when_full ? "--fail-when-full"
+                                                    : NULL,
                                 NULL};
 
     snprintf(timeout, sizeof(timeout), "%u", s->watch_timeout_s);
@@ -198,6 +184,23 @@ static int make_device(const struct attach *attach, struct ledger_entry *entry,
     return r;
 }
 
+/* A snapshot of a mounted volume is frozen, so that all is in its place; others may not be. */
+static void warn_of_journal(const struct ledger_entry *entry, const struct volume_facts *facts)
+{
+    if (filesystem_wants_recovery(entry->device, NULL) == 1)
+        log_warning("volume '%s': '%s' was not frozen when it was taken, and with access=ro its "
+                    "journal is not replayed: changes of its last seconds may be missing; a clone "
+                    "without access=ro shows them",
+                    entry->volume, facts->from);
+}
+
+static enum filesystem_mode mode_of(const struct volume_facts *facts, bool read_only)
+{
+    if (facts->read_only)
+        return FILESYSTEM_READ_AS_IS;
+    return read_only ? FILESYSTEM_READ : FILESYSTEM_WRITE;
+}
+
 static int mount_device(const struct attach *attach, const struct ledger_entry *entry,
                         const struct volume_facts *facts, bool read_only, int64_t deadline,
                         struct error *err)
@@ -220,10 +223,13 @@ static int mount_device(const struct attach *attach, const struct ledger_entry *
         error_wrap(err, "volume '%s'", entry->volume);
         return r;
     }
-    r = filesystem_mount(entry->device, fs, facts->mount_options, read_only, target, deadline, err);
+    r = filesystem_mount(entry->device, fs, facts->mount_options, mode_of(facts, read_only), target,
+                         deadline, err);
     if (r < 0)
-        error_wrap(err, "volume '%s' cannot be mounted", entry->volume);
-    return r;
+        return error_wrap(err, "volume '%s' cannot be mounted", entry->volume);
+    if (facts->read_only)
+        warn_of_journal(entry, facts);
+    return 0;
 }
 
 int attach_up(const struct attach *attach, struct ledger_entry *entry, int64_t deadline,

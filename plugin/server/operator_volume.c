@@ -27,6 +27,36 @@ static void add_life(const struct operation *operation, const struct volume_fact
         operator_add_text(holder, "state", holder_life_word(life));
 }
 
+static const char *reader_state_word(const struct image_reader *reader)
+{
+    return holder_life_word(reader->answers ? HOLDER_ALIVE : HOLDER_SILENT);
+}
+
+/* What cannot be found out is left out. */
+static void add_readers(const struct operation *operation, const struct volume_facts *facts,
+                        json_t *status)
+{
+    struct image_readers readers = {0};
+    json_t *list;
+
+    if (image_readers_list(operation->cluster, facts->id, operation->deadline, &readers, NULL) < 0)
+        return;
+    list = json_array();
+    for (size_t i = 0; i < readers.count; i++) {
+        const struct image_reader *reader = &readers.items[i];
+        json_t *json = json_object();
+
+        operator_add_text(json, "host", reader->host);
+        operator_add_text(json, "since", reader->since);
+        operator_add(json, "client", json_integer((json_int_t)reader->client_id));
+        operator_add_text(json, "address", reader->address);
+        operator_add_text(json, "state", reader_state_word(reader));
+        json_array_append_new(list, json);
+    }
+    operator_add(status, "readers", list);
+    image_readers_free(&readers);
+}
+
 static int inspect(struct operation *operation, struct error *err)
 {
     cleanup_volume_facts struct volume_facts facts = {0};
@@ -44,6 +74,8 @@ static int inspect(struct operation *operation, struct error *err)
     status = status_of_facts(&facts, &newest);
     if (status) {
         add_life(operation, &facts, status);
+        if (facts.read_only)
+            add_readers(operation, &facts, status);
         space_look(operation->driver->space, volume_data_pool(operation->cluster, &facts), &full);
         if (full.code < 0 && facts.unwritable[0] == '\0')
             operator_add_text(status, "health", full.text);
@@ -81,6 +113,21 @@ static json_t *holder_of(const struct volume_report *report)
     operator_add_text(json, "Address", holder->address);
     if (report->err.code == 0)
         operator_add_text(json, "State", holder_life_word(report->life));
+    operator_add_text(json, "Access", volume_access_name(false));
+    return json;
+}
+
+static json_t *reader_of(const char *name, const struct image_reader *reader)
+{
+    json_t *json = json_object();
+
+    operator_add_text(json, "Name", name);
+    operator_add_text(json, "Host", reader->host);
+    operator_add_text(json, "Since", reader->since);
+    operator_add(json, "Client", json_integer((json_int_t)reader->client_id));
+    operator_add_text(json, "Address", reader->address);
+    operator_add_text(json, "State", reader_state_word(reader));
+    operator_add_text(json, "Access", volume_access_name(true));
     return json;
 }
 
@@ -115,6 +162,8 @@ static int holders(struct operation *operation, struct error *err)
 
         if (report->facts.lock.count > 0)
             json_array_append_new(held, holder_of(report));
+        for (size_t j = 0; j < report->readers.count; j++)
+            json_array_append_new(held, reader_of(report->name, &report->readers.items[j]));
         if (report->err.code < 0)
             json_array_append_new(failed, failure_of(report));
     }

@@ -44,6 +44,8 @@ static json_t *options_of(const struct volume_facts *facts)
     bad |= add_if_set(options, "mode", facts->mode);
     bad |= add_if_set(options, "data-pool", facts->data_pool);
     bad |= add_text(options, "protect", facts->protect ? "true" : "false");
+    bad |= add_if_set(options, "from", facts->from);
+    bad |= add_text(options, "access", volume_access_name(facts->read_only));
     if (bad == 0)
         return options;
     json_decref(options);
@@ -132,7 +134,8 @@ json_t *status_of_facts(const struct volume_facts *facts, const struct snapshots
     bad |= json_object_set_new(status, "snapshot-count", json_integer(facts->snapshot_count));
     if (newest)
         bad |= json_object_set_new(status, "snapshots", snapshots_of(newest));
-    bad |= add_text(status, "health", facts->unwritable[0] != '\0' ? facts->unwritable : "ok");
+    bad |= add_text(status, "health",
+                    facts->unwritable[0] != '\0' && !facts->read_only ? facts->unwritable : "ok");
     bad |= json_object_set_new(status, "options", options_of(facts));
     bad |= json_object_set_new(status, "labels", object_of(&facts->labels));
     if (facts->takeovers.count > 0)

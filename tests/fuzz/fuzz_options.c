@@ -25,10 +25,14 @@ static void try_mount_options(enum filesystem fs, const char *text)
     unsigned long flags;
     int r = mount_options_parse(fs, text, &flags, data, &err);
 
-    if (r < 0)
+    if (r < 0) {
         assert_words(&err, r);
-    else
-        assert(strlen(data) < sizeof(data) && strlen(text) < MOUNT_OPTIONS_MAX);
+        return;
+    }
+    assert(strlen(data) < sizeof(data) && strlen(text) < MOUNT_OPTIONS_MAX);
+    mount_options_leave_journal(fs, data);
+    assert(strlen(data) < sizeof(data) &&
+           strstr(data, fs == FILESYSTEM_EXT4 ? "noload" : "norecovery"));
 }
 
 static void try_size(const char *text)

@@ -21,6 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     logical = filesystem_logical_block(superblock);
     CHECK(logical == 512 || logical == 4096);
     CHECK(superblock_is_ext4(superblock) || !superblock_wants_check(superblock));
+    CHECK(superblock_is_ext4(superblock) || !superblock_wants_recovery(superblock));
     r = superblock_ext4_blocks(superblock, &block, &blocks);
     CHECK(r == 0 || r == -EUCLEAN);
     if (r == 0)

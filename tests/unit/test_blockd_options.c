@@ -156,6 +156,19 @@ static void test_too_long(void **state)
     }
 }
 
+static void test_shared_is_read_only(void **state)
+{
+    struct args args = good_args();
+    struct blockd_options options;
+    struct error err;
+
+    (void)state;
+    args.argv[args.argc++] = (char *)"--shared";
+    assert_int_equal(blockd_options_parse(args.argc, args.argv, &options, &err), 0);
+    assert_true(options.shared);
+    assert_true(options.read_only);
+}
+
 static void test_unknown_and_twice(void **state)
 {
     static const char *const extra[] = {"--frobnicate", "stray", "--name", "--read-only=yes"};
@@ -180,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_each_is_needed),
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_shared_is_read_only),
         cmocka_unit_test(test_unknown_and_twice),
     };
 

@@ -68,6 +68,20 @@ static void test_all_options(void **state)
                    "-o label.env=prod -o label.tier=1 db");
 }
 
+/* Of one that shows a snapshot, what is in it cannot be asked for. */
+static void test_read_only(void **state)
+{
+    struct volume_facts facts = new_facts();
+
+    (void)state;
+    facts.read_only = true;
+    strcpy(facts.from, "db@monday");
+    strcpy(facts.uid, "999");
+    strcpy(facts.mode, "1777");
+    expect(&facts, "docker volume create -d rados -o size=10G -o fs=ext4 -o from=db@monday "
+                   "-o access=ro db");
+}
+
 /* Of an image of another tool nothing can be asked for but that it be there. */
 static void test_not_ours(void **state)
 {
@@ -178,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults_are_left_out),
         cmocka_unit_test(test_all_options),
+        cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_not_ours),
         cmocka_unit_test(test_a_size_that_cannot_be_asked_for),
         cmocka_unit_test(test_what_is_no_text_is_left_out),

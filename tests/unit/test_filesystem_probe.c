@@ -231,9 +231,11 @@ static void test_wants_check(void **state)
     assert_false(superblock_wants_check(superblock));
     *s_state = 1 | 2; /* an error was seen */
     assert_true(superblock_wants_check(superblock));
+    assert_false(superblock_wants_recovery(superblock));
     *s_state = 1;
     *s_incompat = 4; /* a journal to be replayed: the kernel does that */
     assert_false(superblock_wants_check(superblock));
+    assert_true(superblock_wants_recovery(superblock));
     *s_state = 0;
     assert_false(superblock_wants_check(superblock));
     *s_state = 2;

@@ -83,6 +83,30 @@ static void test_data(void **state)
                   "logbufs=8,logbsize=256k,allocsize=64m,inode64,largeio,wsync,discard,nouuid");
 }
 
+static void assert_as_is(enum filesystem fs, const char *text, const char *data)
+{
+    char left[MOUNT_OPTIONS_MAX];
+    unsigned long flags;
+    struct error err = {0};
+
+    assert_int_equal(mount_options_parse(fs, text, &flags, left, &err), 0);
+    mount_options_leave_journal(fs, left);
+    assert_string_equal(left, data);
+}
+
+/* Nothing about writing, which ext4 would even refuse together with "noload". */
+static void test_as_is(void **state)
+{
+    (void)state;
+    assert_as_is(FILESYSTEM_EXT4, "", "errors=remount-ro,noload");
+    assert_as_is(FILESYSTEM_EXT4, "commit=1,noatime,data=journal,nodelalloc,stripe=16,nodiscard",
+                 "stripe=16,errors=remount-ro,noload");
+    assert_as_is(FILESYSTEM_XFS, "", "nouuid,norecovery");
+    assert_as_is(FILESYSTEM_XFS,
+                 "logbufs=8,logbsize=256k,allocsize=64m,inode64,largeio,wsync,discard",
+                 "logbufs=8,logbsize=256k,allocsize=64m,inode64,largeio,wsync,nouuid,norecovery");
+}
+
 /* What could lose, expose or hide data, or reaches outside the volume. */
 static void test_dangerous(void **state)
 {
@@ -190,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_defaults_switched_off),
         cmocka_unit_test(test_data),
+        cmocka_unit_test(test_as_is),
         cmocka_unit_test(test_dangerous),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_refusal_lists_what_is_allowed),

@@ -92,6 +92,7 @@ static void test_each_option(void **state)
     assert_set("object-size", "8M");
     assert_set("protect", "true");
     assert_set("from", "db-1@monday.2");
+    assert_set("access", "ro");
     assert_int_equal(options.size, 3 * TIB / 2);
     assert_int_equal(options.fs, FILESYSTEM_XFS);
     assert_string_equal(options.mount_options, "noatime,logbufs=8");
@@ -101,9 +102,12 @@ static void test_each_option(void **state)
     assert_string_equal(options.owner, "Zoë from the database team");
     assert_string_equal(options.data_pool, "ec-4.2_ssd");
     assert_string_equal(options.from, "db-1@monday.2");
+    assert_true(options.read_only);
+    assert_set("access", "rw");
+    assert_false(options.read_only);
     assert_int_equal(options.order, 23);
     assert_true(options.protect);
-    assert_int_equal(options.given, (1 << 11) - 1);
+    assert_int_equal(options.given, (1 << 12) - 1);
     assert_check(0, "");
 }
 
@@ -143,6 +147,9 @@ static void test_malformed_values(void **state)
     assert_refused("object-size", "65535", "a power of two from 64K to 32M");
     assert_refused("protect", "yes", "use true or false");
     assert_refused("protect", "", "use true or false");
+    assert_refused("access", "", "use rw, or ro together with from");
+    assert_refused("access", "RO", "use rw, or ro together with from");
+    assert_refused("access", "true", "use rw, or ro together with from");
     assert_refused("from", "", "use the name of a volume, or volume@snapshot");
     assert_refused("from", "db@", "use the name of a volume, or volume@snapshot");
     assert_refused("from", "@monday", "use the name of a volume, or volume@snapshot");
@@ -165,10 +172,10 @@ static void test_malformed_values(void **state)
 
 static void test_unknown_keys(void **state)
 {
-    static const char *const keys[] = {"",      "Size",     "size ", "From", "access",
+    static const char *const keys[] = {"",      "Size",     "size ", "From", "Access",
                                        "label", "labels.a", "o",     "fs2",  "sizes"};
     const char *all = "the options are size, fs, mount-options, uid, gid, mode, owner, data-pool, "
-                      "object-size, protect, from, label.<key>";
+                      "object-size, protect, from, access, label.<key>";
 
     (void)state;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
@@ -338,6 +345,33 @@ static void test_quote(void **state)
     assert_string_equal(quoted + TEXT_QUOTED_MAX - 5, "x...");
 }
 
+static void test_access_against_the_rest(void **state)
+{
+    static const char *const written[][2] = {{"uid", "1000"}, {"gid", "0"}, {"mode", "0700"}};
+
+    (void)state;
+    assert_set("access", "rw"); /* may be written out */
+    assert_check(0, "");
+    assert_set("access", "ro");
+    assert_check(-EINVAL, "with from=<volume>@<snapshot>");
+    assert_set("from", "db@monday");
+    assert_check(0, "");
+    assert_set("owner", "who looks");
+    assert_set("mount-options", "noatime");
+    assert_check(0, "");
+    for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++) {
+        struct volume_options before = options;
+        char words[64];
+
+        snprintf(words, sizeof(words), "option '%s' would have to be written", written[i][0]);
+        assert_set(written[i][0], written[i][1]);
+        assert_check(-EINVAL, words);
+        assert_set("access", "rw");
+        assert_check(0, "");
+        options = before;
+    }
+}
+
 static void test_free_twice(void **state)
 {
     (void)state;
@@ -362,6 +396,7 @@ int main(void)
         with_options(test_size_against_filesystem),
         with_options(test_size_against_objects),
         with_options(test_mount_options_against_filesystem),
+        with_options(test_access_against_the_rest),
         cmocka_unit_test(test_volume_names),
         cmocka_unit_test(test_printable),
         cmocka_unit_test(test_quote),
