@@ -160,7 +160,10 @@ static int add_blockd(json_t *status, const struct blockd_reply *blockd)
     bad |= add_text(status, "backend", blockd->backend);
     if (blockd->state == BLOCKD_FENCED)
         bad |= add_text(status, "health",
-                        "fenced: another host took this volume over; stop its containers here");
+                        blockd->read_only
+                            ? "its image is gone: all I/O to it fails; stop its containers"
+                            : "fenced: another host took this volume over; stop its containers "
+                              "here");
     else if (blockd->errors > 0)
         bad |= json_object_set_new(
             status, "health",

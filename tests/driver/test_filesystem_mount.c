@@ -328,6 +328,80 @@ static void test_journal_is_replayed(void **state)
     }
 }
 
+static void attach_read_only(const char *path, char *ret_device)
+{
+    const char *const argv[] = {"losetup", "-r", "-f", "--show", path, NULL};
+    struct spawn_result result;
+
+    run(argv, &result);
+    assert_true(strlen(result.output) < sizeof(device));
+    strcpy(ret_device, result.output);
+}
+
+/* An image of a file system in use, on a device that nobody can write. A frozen one has all in its
+ * place; of another one the journal would have to be replayed, and what is in there does not show.
+ */
+static void as_is(enum filesystem fs, bool frozen)
+{
+    char copy[128];
+    char path[160];
+    const char *const argv[] = {"cp", "--sparse=always", image, copy, NULL};
+    struct spawn_result result;
+    struct error err = {0};
+    struct stat before, after;
+    int root;
+
+    snprintf(copy, sizeof(copy), "%s/copy", dir);
+    make_image(image, fs);
+    attach(image, device);
+    mount_it(fs, "", 0);
+    write_file("hello", "world");
+    root = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(root >= 0);
+    if (frozen)
+        assert_int_equal(ioctl(root, FREEZE, 0), 0);
+    run(argv, &result);
+    if (frozen)
+        assert_int_equal(ioctl(root, THAW, 0), 0);
+    close(root);
+    unmount_it();
+    detach(device);
+
+    attach_read_only(copy, device);
+    assert_int_equal(stat(copy, &before), 0);
+    assert_int_equal(filesystem_wants_recovery(device, &err), fs == FILESYSTEM_EXT4 && !frozen);
+    if (!frozen)
+        assert_int_equal(filesystem_mount(device, fs, "", FILESYSTEM_READ, target, soon(), &err),
+                         -EROFS);
+    /* With all that contradicts leaving the journal alone. */
+    mount_it(fs, fs == FILESYSTEM_EXT4 ? "commit=5,data=journal,noatime" : "noatime",
+             FILESYSTEM_READ_AS_IS);
+    assert_mountinfo(" ro,nodev,noatime ");
+    assert_mountinfo("norecovery"); /* ext4 calls its "noload" so */
+    snprintf(path, sizeof(path), "%s/file", target);
+    assert_int_equal(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600), -1);
+    assert_int_equal(errno, EROFS);
+    if (frozen)
+        assert_file("hello", "world");
+    unmount_it();
+    detach(device);
+    device[0] = '\0';
+    assert_int_equal(stat(copy, &after), 0);
+    assert_int_equal(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
+    assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+    unlink(copy);
+    unlink(image);
+}
+
+static void test_as_is(void **state)
+{
+    (void)state;
+    as_is(FILESYSTEM_EXT4, true);
+    as_is(FILESYSTEM_EXT4, false);
+    as_is(FILESYSTEM_XFS, true);
+    as_is(FILESYSTEM_XFS, false);
+}
+
 static void test_busy(void **state)
 {
     struct error err = {0};
@@ -579,6 +653,7 @@ int main(void)
         on_device(test_all_mount_options_xfs),
         on_device(test_read_only),
         on_device(test_journal_is_replayed),
+        on_device(test_as_is),
         on_device(test_busy),
         on_device(test_not_mounted),
         on_device(test_directory_in_use),

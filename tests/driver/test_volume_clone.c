@@ -9,6 +9,8 @@
 #include "image/snapshot.h"
 #include "volume/clone.h"
 #include "volume/metadata.h"
+#include "volume/resize.h"
+#include "volume/snapshots.h"
 #include "volume/volume.h"
 
 /* Volumes out of volumes: what a clone has of its source, what of its own, and what is refused. */
@@ -204,6 +206,60 @@ static void create_with_from(void **state)
     remove_volume(f, name);
 }
 
+static void assert_unchangeable(struct fixture *f, const char *name)
+{
+    const struct rollback rollback = {.snapshot = "none", .host = "host"};
+    cleanup_volume_facts struct volume_facts facts = {0};
+    struct rollback_result result;
+    struct error err;
+
+    assert_int_equal(volume_flatten(f->cluster, name, NULL, NULL, soon(), &err), -EROFS);
+    assert_non_null(strstr(err.text, "is not flattened"));
+    assert_int_equal(volume_restore(f->cluster, name, &rollback, soon(), &result, &err), -EROFS);
+    assert_non_null(strstr(err.text, "is not restored"));
+    assert_int_equal(volume_resize(f->cluster, name, 2 * SIZE, "host", soon(), &facts, &err),
+                     -EROFS);
+    assert_non_null(strstr(err.text, "is not resized"));
+}
+
+static void create_with_access(void **state)
+{
+    struct fixture *f = *state;
+    struct volume_options options = defaults();
+    cleanup_volume_facts struct volume_facts facts = {0};
+    const char *name = live_name("view");
+    const char *again = live_name("again");
+    char from[128];
+    struct error err;
+
+    take(f, "monday");
+    set(&options, "access", "ro");
+    assert_int_equal(volume_create(f->cluster, name, &options, SCRATCH, soon(), &err), -EINVAL);
+    assert_non_null(strstr(err.text, "from=<volume>@<snapshot>"));
+    snprintf(from, sizeof(from), "%s@monday", f->name);
+    set(&options, "from", from);
+    for (unsigned i = 0; i < 2; i++) /* the second time it exists, just so */
+        assert_ok(volume_create(f->cluster, name, &options, SCRATCH, soon(), &err), err);
+    assert_ok(volume_read(f->cluster, name, soon(), &facts, &err), err);
+    assert_true(facts.read_only);
+    assert_string_equal(facts.from, from);
+    assert_int_equal(facts.size, SIZE);
+    assert_same(name, from);
+    set(&options, "access", "rw");
+    assert_int_equal(volume_create(f->cluster, name, &options, SCRATCH, soon(), &err), -EEXIST);
+    assert_non_null(strstr(err.text, "access 'ro', not 'rw'"));
+    assert_unchangeable(f, name);
+
+    /* One out of it is a volume like any other. */
+    assert_ok(volume_clone(f->cluster, name, NULL, again, &options, soon(), &err), err);
+    volume_facts_free(&facts);
+    assert_ok(volume_read(f->cluster, again, soon(), &facts, &err), err);
+    assert_false(facts.read_only);
+    assert_same(again, from);
+    remove_volume(f, again);
+    remove_volume(f, name);
+}
+
 static void refuses(struct fixture *f, const char *source, const char *snapshot, const char *key,
                     const char *value, int code, const char *words)
 {
@@ -225,6 +281,26 @@ static void refuses(struct fixture *f, const char *source, const char *snapshot,
     snapshots_free(&list);
 }
 
+/* With access=ro, as create asks for it. */
+static void refuses_from(struct fixture *f, const char *snapshot, const char *key,
+                         const char *value, const char *words)
+{
+    struct volume_options options = defaults();
+    const char *name = live_name("clone");
+    char from[128];
+    char id[IMAGE_ID_MAX];
+    struct error err;
+
+    snprintf(from, sizeof(from), "%s@%s", f->name, snapshot);
+    set(&options, "from", from);
+    set(&options, "access", "ro");
+    set(&options, key, value);
+    assert_int_equal(volume_create(f->cluster, name, &options, SCRATCH, soon(), &err), -EINVAL);
+    if (!strstr(err.text, words))
+        fail_msg("'%s' is not in '%s'", words, err.text);
+    assert_int_equal(image_find(f->cluster, name, soon(), id, &err), -ENOENT);
+}
+
 static void what_cannot_be_is_refused_and_changes_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -239,6 +315,8 @@ static void what_cannot_be_is_refused_and_changes_nothing(void **state)
             "(32M)");
     refuses(f, f->name, NULL, "fs", "xfs", -EINVAL, "'ext4', and cannot have 'xfs'");
     refuses(f, f->name, NULL, "uid", "1000", -EINVAL, "'999', and cannot have '1000'");
+    refuses_from(f, "monday", "size", "96M", "64M, and with access=ro its file system cannot grow");
+    refuses_from(f, "monday", "uid", "999", "option 'uid' would have to be written");
     refuses(f, f->name, NULL, "data-pool", "no-such-pool", -ENOENT, "no-such-pool");
     assert_int_equal(volume_clone(f->cluster, f->name, NULL, f->name, &options, soon(), &err),
                      -EEXIST);
@@ -255,6 +333,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_clone_of_a_snapshot, setup, teardown),
         cmocka_unit_test_setup_teardown(a_clone_of_now_leaves_no_snapshot, setup, teardown),
         cmocka_unit_test_setup_teardown(create_with_from, setup, teardown),
+        cmocka_unit_test_setup_teardown(create_with_access, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_is_refused_and_changes_nothing, setup,
                                         teardown),
     };
