@@ -223,13 +223,13 @@ static int mount_device(const struct attach *attach, const struct ledger_entry *
         error_wrap(err, "volume '%s'", entry->volume);
         return r;
     }
+    if (facts->read_only)
+        warn_of_journal(entry, facts);
     r = filesystem_mount(entry->device, fs, facts->mount_options, mode_of(facts, read_only), target,
                          deadline, err);
     if (r < 0)
-        return error_wrap(err, "volume '%s' cannot be mounted", entry->volume);
-    if (facts->read_only)
-        warn_of_journal(entry, facts);
-    return 0;
+        error_wrap(err, "volume '%s' cannot be mounted", entry->volume);
+    return r;
 }
 
 int attach_up(const struct attach *attach, struct ledger_entry *entry, int64_t deadline,

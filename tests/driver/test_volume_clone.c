@@ -286,11 +286,12 @@ static void refuses_from(struct fixture *f, const char *snapshot, const char *ke
                          const char *value, const char *words)
 {
     struct volume_options options = defaults();
-    const char *name = live_name("clone");
+    char name[128];
     char from[128];
     char id[IMAGE_ID_MAX];
     struct error err;
 
+    snprintf(name, sizeof(name), "%s-view", f->name);
     snprintf(from, sizeof(from), "%s@%s", f->name, snapshot);
     set(&options, "from", from);
     set(&options, "access", "ro");
