@@ -150,8 +150,8 @@ static void stop(struct reader *reader, enum reader_state state)
         image_io_fence(reader->io);
 }
 
-/* Programs of ours know that the image is not to be written; and one that removes it, whose lock has
- * another tag, is refused for our sake. */
+/* Programs of ours know that the image is not to be written; and one that removes it, whose lock
+ * has another tag, is refused for our sake. */
 static bool may_write(const struct lock_info *lock)
 {
     return lock->count > 0 && strcmp(lock->tag, RBD_LOCK_TAG) == 0 &&
@@ -265,9 +265,9 @@ static void describe(const struct notify_peer *peer, bool answers, struct image_
 static int take_answer(const struct notify_answer *answer, struct image_readers *ret)
 {
     size_t count = answer->ack_count + answer->timeout_count;
-    struct image_reader *items = count ? calloc(count, sizeof(*items)) : NULL;
+    struct image_reader *items = calloc(count ? count : 1, sizeof(*items));
 
-    if (count && !items)
+    if (!items)
         return -ENOMEM;
     for (size_t i = 0; i < answer->ack_count; i++)
         describe(&answer->acks[i], true, &items[i]);

@@ -50,8 +50,8 @@ int reader_open(struct cluster *cluster, const char *id, const char *host, bool 
  * serving. */
 void reader_attach_io(struct reader *reader, struct image_io *io);
 
-/* Called from reader_run when a client of another kind has taken the image's lock, as it does before
- * it writes. Optional. */
+/* Called from reader_run when a client of another kind has taken the image's lock, as it does
+ * before it writes. Optional. */
 void reader_on_lock(struct reader *reader, void (*locked)(void *arg, const struct lock_info *lock),
                     void *arg);
 
