@@ -128,7 +128,8 @@ def test_holders(radosvol, volumes, cluster):
     assert radosvol.json("holders", "idle")["holders"] == []
     assert "no such volume: 'nope'" in radosvol.fails("holders", "nope", "held")
     text = radosvol.out("holders").splitlines()
-    assert text[0].split() == ["VOLUME", "HOST", "SINCE", "CLIENT", "ADDRESS", "STATE"]
+    assert text[0].split() == ["VOLUME", "HOST", "SINCE", "CLIENT", "ADDRESS", "STATE",
+                               "ACCESS"]
 
 
 def test_a_lock_made_by_hand_is_left_alone(radosvol, volumes, cluster):
