@@ -20,7 +20,7 @@ def test_a_container_looks_at_a_snapshot(docker, plugin, cluster, fs):
     create = ["volume", "create", "-d", plugin.driver]
     docker.docker(*create, "-o", f"fs={fs}", "-o", "size=1G", "db")
     writer = docker.start_container("-v", "db:/data", "busybox", "sh", "-c",
-                                    "echo monday >/data/day; sync; sleep 1000000")
+                                    "echo monday >/data/day; sleep 1000000")
     wait_until(lambda: docker.exec(writer, "cat", "/data/day", check=False) == "monday\n",
                "the file", 60)
     cluster.rbd("snap", "create", "--no-progress", "db@monday")
