@@ -98,9 +98,9 @@ static void assert_as_is(enum filesystem fs, const char *text, const char *data)
 static void test_as_is(void **state)
 {
     (void)state;
-    assert_as_is(FILESYSTEM_EXT4, "", "errors=remount-ro,noload");
+    assert_as_is(FILESYSTEM_EXT4, "", "errors=remount-ro,nodioread_nolock,noload");
     assert_as_is(FILESYSTEM_EXT4, "commit=1,noatime,data=journal,nodelalloc,stripe=16,nodiscard",
-                 "stripe=16,errors=remount-ro,noload");
+                 "stripe=16,errors=remount-ro,nodioread_nolock,noload");
     assert_as_is(FILESYSTEM_XFS, "", "nouuid,norecovery");
     assert_as_is(FILESYSTEM_XFS,
                  "logbufs=8,logbsize=256k,allocsize=64m,inode64,largeio,wsync,discard",
