@@ -84,6 +84,7 @@ def plugin(cluster, base):
         plugin.create("warm-up", size="1G", fs=fs)
         path = plugin.mount("warm-up", "0")
         (path / "file").write_bytes(os.urandom(1 << 20))
+        plugin.get("warm-up")
         plugin.unmount("warm-up", "0")
         plugin.remove("warm-up")
     wait_until((plugin.lib_dir / "cache.json").exists, "the cache's file")

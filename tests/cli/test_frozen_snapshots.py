@@ -10,11 +10,10 @@ import pytest
 from lib import proc, sequence
 from lib.crash import report
 from lib.leaks import POOL_OBJECTS
-from lib.lengths import length
 from lib.load import Fio
 from lib.proc import run
 
-SNAPSHOTS = length(12, 200)
+SNAPSHOTS = 200
 STEPS = 40  # of the sequence, between two snapshots
 IN_MOUNT = "sequence"
 
@@ -63,7 +62,8 @@ def check_clone(plugin, volumes, cluster, fs, image, least, most):
     return steps
 
 
-@pytest.mark.timeout(length(600, 7200))
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("fs", ["ext4", "xfs"])
 def test_every_snapshot_is_one_point_in_time(purged, plugin, radosvol, cluster, volumes,
                                              start_plugin, fs, tmp_path):

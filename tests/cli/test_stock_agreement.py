@@ -19,7 +19,7 @@ from lib.lengths import length
 from lib.plugin import PluginError
 from stock_operations import Operations
 
-OPERATIONS = int(os.environ.get("STOCK_OPERATIONS", length(60, 500)))
+OPERATIONS = int(os.environ.get("STOCK_OPERATIONS", length(30, 500)))
 SEED = int(os.environ.get("STOCK_SEED", random.SystemRandom().randrange(1 << 32)))
 EVERYTHING = 20  # operations after which everything is looked at, in every way
 
