@@ -191,6 +191,46 @@ class SnapshotCreateByOwner(SnapshotCreate):
         super().finished(place)
 
 
+class SnapshotGroup(Operation):
+    """Of members that nobody holds. A death may leave it on some of them: who asks again is told so,
+    and decides."""
+    words = ("radosvol", "snapshot", "create", "--volumes=db,shop", "monday")
+    done = SnapshotCreate.done
+
+    def prepare(self, place):
+        place.make("db", OLD)
+        place.make("shop", OTHER)
+
+    def seen(self, place):
+        for name, held in (("db", OLD), ("shop", OTHER)):
+            assert place.read(name) == held and place.snapshots(name) in ([], ["monday"])
+            if place.snapshots(name):
+                assert place.read(name, "monday") == held
+
+    def finished(self, place):
+        self.seen(place)
+        assert place.snapshots("db") or place.snapshots("shop")
+
+
+class SnapshotRename(Operation):
+    words = ("radosvol", "snapshot", "rename", "db@monday", "tuesday")
+    done = ("has no snapshot",)
+
+    def prepare(self, place):
+        place.make("db", OLD)
+        place.snapshot("db", "monday")
+        place.write("db", NEW)
+
+    def seen(self, place):
+        [name] = place.snapshots("db")
+        assert name in ("monday", "tuesday")
+        assert place.read("db") == NEW and place.read("db", name) == OLD
+
+    def finished(self, place):
+        self.seen(place)
+        assert place.snapshots("db") == ["tuesday"]
+
+
 class SnapshotRemove(Operation):
     words = ("radosvol", "snapshot", "rm", "db@monday", "--yes")
     done = ("has no snapshot",)
@@ -438,8 +478,9 @@ class Resize(Operation):
 OPERATIONS = {
     operation.__name__: operation()
     for operation in (
-        SnapshotCreate, SnapshotCreateByOwner, SnapshotRemove, SnapshotRemoveWithClone,
-        SnapshotRemoveOfFlattened, SnapshotProtect, Restore, RestoreClone, CloneNow, Clone,
-        RestoreTo, Flatten, FlattenOld, FlattenTheLast, RemoveTheLast, Resize, Create,
-        CreateWithDataPool, Remove, RemoveToTrash, TrashRestore, TrashRestoreAs, TrashPurge)
+        SnapshotCreate, SnapshotCreateByOwner, SnapshotGroup, SnapshotRename, SnapshotRemove,
+        SnapshotRemoveWithClone, SnapshotRemoveOfFlattened, SnapshotProtect, Restore,
+        RestoreClone, CloneNow, Clone, RestoreTo, Flatten, FlattenOld, FlattenTheLast,
+        RemoveTheLast, Resize, Create, CreateWithDataPool, Remove, RemoveToTrash, TrashRestore,
+        TrashRestoreAs, TrashPurge)
 }
