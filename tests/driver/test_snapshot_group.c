@@ -489,7 +489,7 @@ static void soak_an_owner_that_falls_silent_before_it_freezes(void **state)
     silent_from(*state, "freezing");
 }
 
-static void an_owner_that_falls_silent_before_its_snapshot(void **state)
+static void soak_an_owner_that_falls_silent_before_its_snapshot(void **state)
 {
     silent_from(*state, "taking");
 }
@@ -540,7 +540,7 @@ int main(void)
         LIVE_TEST(a_freeze_that_ended_before_the_last_snapshot),
         LIVE_TEST(an_owner_that_does_not_answer),
         LIVE_TEST(soak_an_owner_that_falls_silent_before_it_freezes),
-        LIVE_TEST(an_owner_that_falls_silent_before_its_snapshot),
+        LIVE_TEST(soak_an_owner_that_falls_silent_before_its_snapshot),
         LIVE_TEST(soak_an_owner_that_falls_silent_before_it_thaws),
         LIVE_TEST(a_freeze_is_of_one_request),
     };
