@@ -128,7 +128,7 @@ def bench(cluster, network, base):
 
 @pytest.fixture(scope="session")
 def account(bench):
-    return bench.snapshot()
+    return leaks.lasting(bench.snapshot())
 
 
 @pytest.fixture(autouse=True)

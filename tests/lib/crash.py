@@ -92,7 +92,7 @@ class Account:
 
     def __init__(self, cluster, plugin):
         self.cluster, self.plugin = cluster, plugin
-        self.before = self.take()
+        self.before = leaks.lasting(self.take())
 
     def take(self):
         now = leaks.take(self.cluster, self.plugin, [self.plugin.base])
