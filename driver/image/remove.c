@@ -119,17 +119,6 @@ static int check_unwatched(struct cluster *cluster, const char *name, const char
     return r == -EAGAIN ? -EBUSY : r;
 }
 
-static int remove_from_directory(struct cluster *cluster, const char *name, const char *id,
-                                 int64_t deadline)
-{
-    cleanup_encoder struct encoder in = {0};
-    int r;
-
-    rbd_encode_name_id(&in, name, id);
-    r = op_call_write(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_remove_image", &in, deadline);
-    return r == -ENOENT || r == -ESTALE ? 0 : r;
-}
-
 static int remove_object(rados_ioctx_t io, const char *object, int64_t deadline)
 {
     cleanup_op struct op *op = op_write();
@@ -150,7 +139,7 @@ static int take_name(struct cluster *cluster, const char *id, const struct rbd_t
     int r = trash_put(cluster, id, spec, deadline);
 
     if (r == 0)
-        r = remove_from_directory(cluster, spec->name, id, deadline);
+        r = trash_unlist_name(cluster, spec->name, id, deadline);
     if (r == 0) {
         name_rbd_id(object, spec->name);
         r = remove_object(cluster_io(cluster), object, deadline);
@@ -158,6 +147,10 @@ static int take_name(struct cluster *cluster, const char *id, const struct rbd_t
          * look, and the rule decides. */
         if (r == -ETIMEDOUT)
             return r;
+        /* A sweep that saw the name a moment ago may have listed it again (list_again in sweep.c).
+         * The image is gone in any case. */
+        if (r == 0)
+            trash_unlist_name(cluster, spec->name, id, deadline);
     }
     if (r < 0)
         trash_publish(cluster, spec->name, id, deadline_in_ms(5000));

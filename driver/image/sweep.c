@@ -33,10 +33,13 @@ static int settle_headless(struct cluster *cluster, const struct rbd_trash_entry
 /* NAME leads to the image: list it again, and drop its entry.
  * A remover that died a moment ago may have its last operation under way: listed again now, the
  * image would lose its name afterwards and nothing would lead to it. Its lock outlives that, and a
- * fence puts an end to it. */
+ * fence puts an end to it. One that lives may have begun since the name was looked up: it takes the
+ * name off the list once more when the name is gone, and here it is looked up once more when the
+ * name is on the list. So one of the two sees the other. */
 static int list_again(struct cluster *cluster, const struct image_header *header, const char *name,
                       int64_t deadline, struct error *err)
 {
+    char id[IMAGE_ID_MAX];
     int r = 0;
 
     if (header->lock.count > 0 && strcmp(header->lock.tag, REMOVE_TAG) == 0)
@@ -44,7 +47,15 @@ static int list_again(struct cluster *cluster, const struct image_header *header
                 ? takeover_fence(cluster, header->id, RBD_LOCK_NAME, &header->lock.holder, deadline,
                                  err)
                 : -EAGAIN;
-    return r < 0 ? r : trash_publish(cluster, name, header->id, deadline);
+    if (r == 0)
+        r = trash_list_name(cluster, name, header->id, deadline);
+    if (r == 0)
+        r = image_find(cluster, name, deadline, id, err);
+    if (r == -ENOENT || (r == 0 && strcmp(id, header->id) != 0)) {
+        trash_unlist_name(cluster, name, header->id, deadline);
+        return -EAGAIN;
+    }
+    return r < 0 ? r : trash_forget(cluster, header->id, deadline);
 }
 
 static int settle_removing(struct cluster *cluster, const struct rbd_trash_entry *entry,

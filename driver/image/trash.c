@@ -132,16 +132,31 @@ int trash_claim(struct cluster *cluster, const char *name, const char *id, int64
     return op_run(op, cluster_io(cluster), object, deadline);
 }
 
-int trash_publish(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+int trash_list_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
 {
     cleanup_encoder struct encoder in = {0};
     int r;
 
     rbd_encode_name_id(&in, name, id);
     r = op_call_write(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_add_image", &in, deadline);
-    if (r < 0 && r != -EEXIST)
-        return r;
-    return trash_forget(cluster, id, deadline);
+    return r == -EEXIST ? 0 : r;
+}
+
+int trash_unlist_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+{
+    cleanup_encoder struct encoder in = {0};
+    int r;
+
+    rbd_encode_name_id(&in, name, id);
+    r = op_call_write(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_remove_image", &in, deadline);
+    return r == -ENOENT || r == -ESTALE ? 0 : r;
+}
+
+int trash_publish(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+{
+    int r = trash_list_name(cluster, name, id, deadline);
+
+    return r < 0 ? r : trash_forget(cluster, id, deadline);
 }
 
 void trash_describe_lock(const struct cluster *cluster, const char *words, char ret[LOCK_DESC_MAX])

@@ -464,6 +464,36 @@ static void an_heir_finishes_a_creation(void **state)
     succession_end(&s);
 }
 
+static void *sweep_once(void *cluster)
+{
+    image_sweep(cluster, MARK, soon(), NULL); /* it may leave what is being removed */
+    return NULL;
+}
+
+/* An heir finishes a creation, which takes the time of a fence, and removes the image meanwhile.
+ * Its name once came back to the list, with nothing behind it. */
+static void what_an_heir_removes_during_its_sweep_stays_removed(void **state)
+{
+    struct cluster *cluster = *state;
+
+    for (unsigned i = 0; i < 12; i++) {
+        struct succession s = succession_begin();
+        const char *name = live_name("swept");
+        struct image_header header = prepare(s.dead, name);
+        pthread_t sweeper;
+
+        assert_int_equal(trash_claim(s.dead, name, header.id, soon()), 0);
+        pthread_create(&sweeper, NULL, sweep_once, s.heir);
+        usleep(i * 10000);
+        remove_image(s.heir, name, header.id);
+        pthread_join(sweeper, NULL);
+        sweep(s.heir);
+        assert_gone(cluster, name, &header);
+        image_header_free(&header);
+        succession_end(&s);
+    }
+}
+
 static void an_heir_removes_again(void **state)
 {
     struct cluster *cluster = *state;
@@ -517,6 +547,7 @@ int main(void)
         cmocka_unit_test(a_dead_watcher_is_waited_for),
         cmocka_unit_test(a_removed_image_cannot_be_owned),
         cmocka_unit_test(an_heir_finishes_a_creation),
+        cmocka_unit_test(what_an_heir_removes_during_its_sweep_stays_removed),
         cmocka_unit_test(an_heir_removes_again),
         cmocka_unit_test(an_heir_undoes_a_removal),
     };
