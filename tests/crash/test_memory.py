@@ -33,7 +33,7 @@ def write(path, mib):
     subprocess.run([sys.executable, "-c", WRITER, path, str(mib)], check=True, timeout=300 + mib)
 
 
-@pytest.mark.parametrize("fs", ["ext4", "xfs"])
+@pytest.mark.parametrize("fs", length(["ext4"], ["ext4", "xfs"]))
 def test_much_is_written_while_memory_is_short(plugin, volumes, checked, fs):
     name, other = volumes.create(size="6G", fs=fs), volumes.create(size="1G", fs=fs)
     path, an_id = volumes.mount(name)
