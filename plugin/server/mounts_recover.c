@@ -87,6 +87,20 @@ static void take_entry(void *arg, struct ledger_entry *entry)
         log_error("volume '%s' cannot be looked after: out of memory", entry->volume);
 }
 
+/* What was forgotten must not stay in the files: they are what an operator reads. */
+static void save_idle(struct mounts *mounts)
+{
+    struct slot *slot = NULL;
+    struct error err = {0};
+
+    LIST_FOREACH(slot, &mounts->slots, next)
+    {
+        if (slot->state == SLOT_IDLE &&
+            ledger_save(mounts->attach.settings->run_dir, &slot->entry, &err) < 0)
+            log_error("volume '%s': %s", slot->entry.volume, err.text);
+    }
+}
+
 static void report_bad(void *arg, const struct error *err)
 {
     (void)arg;
@@ -139,6 +153,7 @@ int mounts_rebuild(struct mounts *mounts, struct error *err)
                         &rebuild.blockd_count, err);
     if (r == 0)
         r = ledger_load(settings->run_dir, take_entry, report_bad, &rebuild, err);
+    save_idle(mounts);
     if (r == 0)
         r = take_mounts(&rebuild, err);
     for (size_t i = 0; i < rebuild.blockd_count; i++) {

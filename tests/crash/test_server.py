@@ -2,8 +2,10 @@
 """kill -9 of the server and of the supervisor at random points of what users do all day. The client
 here does as dockerd does: a call that was not answered is made again."""
 
+import json
 import os
 import random
+import signal
 import threading
 import time
 
@@ -14,7 +16,7 @@ from lib.crash import report
 from lib.lengths import length
 from lib.load import Pulse
 from lib.plugin import PluginError, mount_id
-from lib.proc import wait_until
+from lib.proc import run, wait_until
 
 KILLS = length(8, 200)
 THREADS = 3
@@ -146,12 +148,20 @@ def state_of(plugin):
     return {name: set(plugin.get(name)["Status"].get("mounts", [])) for name in plugin.list()}
 
 
+def ledger_of(plugin):
+    """The same from its files. One without uses or a device keeps the token of a mount that was killed
+    before it had any: there may be a lock that carries it."""
+    entries = [json.loads(path.read_text()) for path in (plugin.run_dir / "ledger").glob("*.json")]
+    return {entry["volume"]: {ref["id"] for ref in entry["refs"]} for entry in entries
+            if entry["refs"] or entry["device"]}
+
+
 def settled(plugin, cluster, users, apart):
     """Everybody agrees on what there is: the users, the plugin, its ledger, the mount table, the
     cluster. `apart`: a volume that is nobody's."""
     model = model_of(users)
     expected = {name: set(mounts) for name, mounts in model.items()}
-    mounted = {name for name in expected if expected[name]}
+    mounts = {name: ids for name, ids in expected.items() if ids}
 
     def differences():
         state = {name: ids for name, ids in state_of(plugin).items() if name != apart}
@@ -162,15 +172,15 @@ def settled(plugin, cluster, users, apart):
             found.append(f"images: {cluster.images()}")
         if cluster.trash():
             found.append(f"in the trash: {cluster.trash()}")
-        ledger = {path.stem for path in (plugin.run_dir / "ledger").glob("*.json")} - {apart}
-        if ledger != mounted:
-            found.append(f"ledger: {ledger}, not {mounted}")
+        ledger = {name: ids for name, ids in ledger_of(plugin).items() if name != apart}
+        if ledger != mounts:
+            found.append(f"ledger: {ledger}, not {mounts}")
         for name in expected:
-            if plugin.mounted(name) != (name in mounted):
-                found.append(f"{name} is {'not ' * (name in mounted)}mounted")
+            if plugin.mounted(name) != (name in mounts):
+                found.append(f"{name} is {'not ' * (name in mounts)}mounted")
         blockds = len(plugin.blockds())
-        if blockds != len(mounted) + 1:
-            found.append(f"{blockds} blockds for {len(mounted) + 1} volumes")
+        if blockds != len(mounts) + 1:
+            found.append(f"{blockds} blockds for {len(mounts) + 1} volumes")
         return found
 
     deadline = time.monotonic() + 60
@@ -241,6 +251,22 @@ def test_a_mount_and_its_use_survive_the_server(plugin, volumes):
         assert plugin.mounted(name)
         volumes.unmount(name, an_id)
     assert not plugin.mounted(name)
+
+
+def test_uses_of_what_is_gone_do_not_stay_in_the_ledger(plugin, volumes, cluster):
+    """As a server leaves it that is killed between the last step of an unmount and its end."""
+    name = volumes.create()
+    path, an_id = volumes.mount(name)
+    assert ledger_of(plugin) == {name: {an_id}}
+    os.kill(plugin.server_pid(), signal.SIGSTOP)
+    run("umount", path)
+    os.kill(plugin.blockd(cluster.image_id(name)), signal.SIGTERM)
+    wait_until(lambda: not plugin.blockds(), "the end of the blockd", 30)
+    os.kill(plugin.server_pid(), signal.SIGKILL)
+    wait_until(plugin.answers, "the next server", BACK_S)
+    assert "mounts" not in plugin.get(name)["Status"]
+    assert ledger_of(plugin) == {}
+    volumes.mount(name)
 
 
 def test_half_a_state_file_goes_with_the_next_server(plugin):
