@@ -17,6 +17,7 @@
 #include "cli/rescue.h"
 #include "cli/start.h"
 #include "cli/table.h"
+#include "plugin/blockd_args.h"
 #include "volume/filesystem.h"
 #include "volume/volume.h"
 
@@ -188,41 +189,11 @@ static int start_keeper(const struct mount_args *args, const struct rescue *resc
                         const struct volume_facts *facts, uint32_t block_bytes, int listener,
                         struct error *err)
 {
-    const struct settings *s = &args->cli->settings;
+    const struct settings *settings = &args->cli->settings;
+    struct blockd_args blockd;
     char token[2 * TOKEN_BYTES + 1];
     char program[PATH_MAX];
-    char timeout[16];
-    const char *argv[] = {
-        "radosvol",
-        "keeper",
-        program,
-        "--conf",
-        s->ceph_conf,
-        "--client",
-        s->ceph_client,
-        "--pool",
-        s->pool,
-        "--namespace",
-        s->namespace,
-        "--image",
-        facts->id,
-        "--name",
-        facts->name,
-        "--host",
-        s->host,
-        "--token",
-        token,
-        "--watch-timeout",
-        timeout,
-        "--block-size",
-        block_bytes == 512 ? "512" : "4096",
-        "--log-level",
-        "info",
-        facts->read_only  ? "--shared"
-        : args->read_only ? "--read-only"
-                          : NULL,
-        NULL,
-    };
+    const char *argv[3 + BLOCKD_ARGS_MAX] = {"radosvol", "keeper", program};
     cleanup_close int log =
         open(rescue->log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
     pid_t pid;
@@ -232,10 +203,11 @@ static int start_keeper(const struct mount_args *args, const struct rescue *resc
         return r;
     if (log < 0)
         return error_errno(err, -errno, "cannot write %s", rescue->log);
-    snprintf(program, sizeof(program), "%s/radosvol-blockd", s->libexec_dir);
-    snprintf(timeout, sizeof(timeout), "%u", s->watch_timeout_s);
+    snprintf(program, sizeof(program), "%s/radosvol-blockd", settings->libexec_dir);
     if (access(program, X_OK) < 0)
         return error_errno(err, -errno, "cannot run %s; --libexec-dir says where it is", program);
+    blockd_args_make(settings, facts, token, block_bytes, args->read_only, &blockd);
+    memcpy(&argv[3], blockd.list, sizeof(blockd.list));
     return start_process("/proc/self/exe", (char *const *)argv, listener, -1, log, &pid, err);
 }
 

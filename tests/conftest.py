@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 from lib import images  # noqa: E402
 from lib.cluster import DATA_POOL, Cluster  # noqa: E402
 from lib.dockerd import Dockerd  # noqa: E402
+from lib.leaks import POOL_OBJECTS  # noqa: E402
 from lib.lengths import length  # noqa: E402
 from lib.paths import BUILD  # noqa: E402
 from lib.plugin import Plugin, mount_id, remove_stale_sockets  # noqa: E402
@@ -152,6 +153,26 @@ def volumes(plugin):
     volumes = Volumes(plugin)
     yield volumes
     volumes.close()
+
+
+@pytest.fixture
+def trimmed(nothing_left, cluster):
+    """The cluster drops what only removed snapshots kept when it finds the time: wait for it."""
+    before = cluster.objects()
+    yield
+    wait_until(lambda: cluster.objects() <= before | POOL_OBJECTS, "the trimming",
+               length(120, 300))
+
+
+@pytest.fixture
+def purged(trimmed, volumes, cluster):
+    """No volume keeps a snapshot."""
+    yield
+    for name in cluster.images():
+        for snap in cluster.rbd_json("snap", "ls", name):
+            if snap["protected"] == "true":
+                cluster.rbd("snap", "unprotect", f"{name}@{snap['name']}")
+        cluster.rbd("snap", "purge", "--no-progress", name, timeout=300)
 
 
 @pytest.fixture

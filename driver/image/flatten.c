@@ -10,18 +10,15 @@
 #include "base/clock.h"
 #include "image/clone.h"
 #include "image/io.h"
-#include "image/names.h"
 #include "image/owner_work.h"
 #include "image/ownership.h"
-#include "rados/header_notify.h"
-#include "rados/op.h"
 
 /* The steps of flatten.h. The objects are IMAGE_COPY_UP requests, some at a time; how many of them
  * are in memory is the business of the I/O (io_copyup.c). */
 
 #define PARALLEL        32
 #define WATCH_TIMEOUT_S 15
-#define TELL_MS         5000
+#define TELL_MS         10000
 
 /* The calling thread reports so often. */
 #define REPORT_MS 200
@@ -211,17 +208,6 @@ static int part(struct work *work, struct error *err)
     return r;
 }
 
-static void announce(struct work *work)
-{
-    cleanup_encoder struct encoder payload = {0};
-    char object[OBJECT_NAME_MAX];
-
-    notify_encode_header_update(&payload);
-    name_header(object, work->id);
-    op_notify(cluster_io(work->cluster), object, &payload, TELL_MS, NULL,
-              deadline_in_ms(2 * TELL_MS));
-}
-
 int image_flatten(struct cluster *cluster, const char *id, const struct flatten *flatten,
                   int64_t deadline, struct error *err)
 {
@@ -235,7 +221,7 @@ int image_flatten(struct cluster *cluster, const char *id, const struct flatten 
         r = copy_up(&work, err);
         if (r == 0)
             r = part(&work, err);
-        announce(&work);
+        image_announce(cluster, id, deadline_in_ms(TELL_MS));
     }
     ownership_release(work.ownership);
     image_header_free(&work.header);

@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "image/names.h"
+#include "rados/header_notify.h"
 #include "rados/op.h"
 
 /* A directory or metadata page: large enough for one round trip in nearly every case, small enough
@@ -16,6 +18,8 @@
 
 /* More images or keys than this is not a list any more but an attack on our memory. */
 #define LIST_ITEMS_MAX 1000000
+
+#define ANNOUNCE_MS 5000
 
 /* Write access needs these to be all an image has. Object map and fast-diff are marked invalid by
  * the owner (ownership.c); deep-flatten is what our copying up is (io_copyup.c). */
@@ -312,6 +316,17 @@ int image_set_metadata(struct cluster *cluster, const char *id, const char *key,
     if (r < 0)
         return error_errno(err, r, "cannot set '%s' on %s", key, object);
     return 0;
+}
+
+void image_announce(struct cluster *cluster, const char *id, int64_t deadline)
+{
+    cleanup_encoder struct encoder payload = {0};
+    char object[OBJECT_NAME_MAX];
+
+    name_header(object, id);
+    notify_encode_header_update(&payload);
+    op_notify(cluster_io(cluster), object, &payload, ANNOUNCE_MS, NULL,
+              deadline_earlier(deadline, deadline_in_ms(2 * ANNOUNCE_MS)));
 }
 
 int image_snapshot(struct cluster *cluster, const char *id, uint64_t snap_id, int64_t deadline,

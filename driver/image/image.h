@@ -84,6 +84,10 @@ int image_list(struct cluster *cluster, int64_t deadline, struct rbd_pairs *ret,
 int image_set_metadata(struct cluster *cluster, const char *id, const char *key, const char *value,
                        int64_t deadline, struct error *err);
 
+/* The header of image ID has changed: tell all who have it open. Waits for their answers, a few
+ * seconds for those who are silent: they find it changed when they come back. */
+void image_announce(struct cluster *cluster, const char *id, int64_t deadline);
+
 /* One snapshot's facts. 0, -ENOENT, ... */
 int image_snapshot(struct cluster *cluster, const char *id, uint64_t snap_id, int64_t deadline,
                    struct rbd_snapshot *ret, struct error *err);

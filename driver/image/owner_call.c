@@ -27,7 +27,7 @@ static int do_it_ourselves(struct cluster *cluster, const char *id, const char *
         return r;
     r = work(arg, &self.image, deadline, err);
     if (r == 0)
-        owner_self_announce(&self, deadline);
+        image_announce(cluster, id, deadline);
     owner_self_end(&self);
     return r;
 }

@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/owner_self.h"
 
-#include "image/names.h"
-#include "rados/header_notify.h"
-#include "rados/op.h"
-
 #define WATCH_TIMEOUT_S 30
-
-/* For the watchers to hear of a change; one that does not answer reads it when it comes back. */
-#define ANNOUNCE_MS 5000
 
 int owner_self_begin(struct cluster *cluster, const char *id, const char *host, int64_t deadline,
                      struct owner_self *ret, struct error *err)
@@ -27,16 +20,6 @@ int owner_self_begin(struct cluster *cluster, const char *id, const char *host, 
     owned_drop_unneeded(&ret->image, &header, deadline);
     owned_release_ids(cluster, &header, deadline);
     return 0;
-}
-
-void owner_self_announce(const struct owner_self *self, int64_t deadline)
-{
-    cleanup_encoder struct encoder payload = {0};
-    char object[OBJECT_NAME_MAX];
-
-    name_header(object, self->image.id);
-    notify_encode_header_update(&payload);
-    op_notify(cluster_io(self->image.cluster), object, &payload, ANNOUNCE_MS, NULL, deadline);
 }
 
 void owner_self_end(struct owner_self *self)

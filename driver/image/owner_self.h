@@ -21,7 +21,4 @@ struct owner_self {
 int owner_self_begin(struct cluster *cluster, const char *id, const char *host, int64_t deadline,
                      struct owner_self *ret, struct error *err);
 
-/* Tell whoever has the image open that its header has changed. */
-void owner_self_announce(const struct owner_self *self, int64_t deadline);
-
 void owner_self_end(struct owner_self *self);

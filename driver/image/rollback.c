@@ -15,7 +15,6 @@
 #include "image/owner_work.h"
 #include "image/ownership.h"
 #include "image/rollback_objects.h"
-#include "rados/header_notify.h"
 #include "rados/op.h"
 
 /* The steps of rollback.h; what is done to the objects is in rollback_objects.c.
@@ -23,7 +22,7 @@
  * The record while it goes on: "<id of the snapshot> <name of the safety snapshot>". */
 
 #define WATCH_TIMEOUT_S 15
-#define TELL_MS         5000
+#define TELL_MS         10000
 
 struct work {
     struct cluster *cluster;
@@ -219,17 +218,6 @@ static int change_objects(struct work *work, const struct snapshot *snapshot, st
     }
 }
 
-static void announce(struct work *work)
-{
-    cleanup_encoder struct encoder payload = {0};
-    char object[OBJECT_NAME_MAX];
-
-    notify_encode_header_update(&payload);
-    name_header(object, work->id);
-    op_notify(cluster_io(work->cluster), object, &payload, TELL_MS, NULL,
-              deadline_in_ms(2 * TELL_MS));
-}
-
 static int roll_back(struct work *work, const struct snapshot *snapshot, struct error *err)
 {
     int r = make_safe(work, err);
@@ -244,7 +232,7 @@ static int roll_back(struct work *work, const struct snapshot *snapshot, struct 
         r = set_size(work, snapshot->size, err);
     if (r == 0)
         r = end_record(work, snapshot, err);
-    announce(work);
+    image_announce(work->cluster, work->id, deadline_in_ms(TELL_MS));
     return r;
 }
 

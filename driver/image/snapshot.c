@@ -21,7 +21,6 @@
 
 /* For the watchers of an image to hear that its header has changed. One that does not answer will
  * read it when it comes back. */
-#define ANNOUNCE_MS 5000
 
 void snapshots_free(struct snapshots *snapshots)
 {
@@ -234,15 +233,6 @@ int snapshot_remove(struct cluster *cluster, const char *id, const char *name, c
     return r;
 }
 
-static void announce_header(struct cluster *cluster, const char *object, int64_t deadline)
-{
-    cleanup_encoder struct encoder payload = {0};
-
-    notify_encode_header_update(&payload);
-    op_notify(cluster_io(cluster), object, &payload, ANNOUNCE_MS, NULL,
-              deadline_earlier(deadline, deadline_in_ms(ANNOUNCE_MS)));
-}
-
 /* Change the header, whoever owns the image, and tell its watchers. */
 static int change_header(struct cluster *cluster, const char *id, const char *method,
                          const struct encoder *in, int64_t deadline)
@@ -258,7 +248,7 @@ static int change_header(struct cluster *cluster, const char *id, const char *me
     op_exec(op, "rbd", method, in);
     r = op_run(op, cluster_io(cluster), object, deadline);
     if (r == 0)
-        announce_header(cluster, object, deadline);
+        image_announce(cluster, id, deadline);
     return r;
 }
 

@@ -199,7 +199,7 @@ static void end(void *arg, size_t i)
     if (!member->self.ownership)
         return;
     if (member->made)
-        owner_self_announce(&member->self, work->deadline);
+        image_announce(member->self.image.cluster, member->self.image.id, work->deadline);
     owner_self_end(&member->self);
 }
 

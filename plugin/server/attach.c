@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "image/ownership.h"
+#include "plugin/blockd_args.h"
 #include "volume/filesystem.h"
 #include "volume/volume.h"
 
@@ -82,26 +83,10 @@ static int start_blockd(const struct attach *attach, const struct volume_facts *
                         const char *token, uint32_t block_bytes, int64_t deadline,
                         struct error *err)
 {
-    static const char *const levels[] = {[LOG_LEVEL_ERROR] = "error",
-                                         [LOG_LEVEL_WARNING] = "warning",
-                                         [LOG_LEVEL_INFO] = "info",
-                                         [LOG_LEVEL_DEBUG] = "debug"};
-    const struct settings *s = attach->settings;
-    const char *block = block_bytes == 512 ? "512" : "4096";
-    char timeout[16];
-    const char *const args[] = {"--conf", s->ceph_conf, "--client", s->ceph_client, "--pool",
-                                s->pool, "--namespace", s->namespace, "--image", facts->id,
-                                "--name", facts->name, "--host", s->host, "--token", token,
-                                "--watch-timeout", timeout, "--block-size", block, "--log-level",
-                                levels[s->log_level],
-                                /* These two exclude each other: one is about writing. */
-                                facts->read_only    ? "--shared"
-                                : s->fail_when_full ? "--fail-when-full"
-                                                    : NULL,
-                                NULL};
+    struct blockd_args args;
 
-    snprintf(timeout, sizeof(timeout), "%u", s->watch_timeout_s);
-    return supervisor_start(attach->supervisor, facts->id, args, deadline, err);
+    blockd_args_make(attach->settings, facts, token, block_bytes, false, &args);
+    return supervisor_start(attach->supervisor, facts->id, args.list, deadline, err);
 }
 
 /* Give the device back after a failure. */

@@ -6,26 +6,13 @@ import re
 
 import pytest
 
-from lib.leaks import POOL_OBJECTS
 from lib.paths import REPO
-from lib.proc import run, wait_until
+from lib.proc import run
+
+pytestmark = pytest.mark.usefixtures("purged")
 
 SECTIONS = ["Volumes", "Snapshots"]
 SOCKET = "/run/docker/plugins/rados.sock"
-
-
-@pytest.fixture(autouse=True)
-def trimmed(nothing_left, cluster):
-    before = cluster.objects()
-    yield
-    wait_until(lambda: cluster.objects() <= before | POOL_OBJECTS, "the trimming", seconds=120)
-
-
-@pytest.fixture(autouse=True)
-def purged(trimmed, volumes, cluster):
-    yield
-    for name in cluster.images():
-        cluster.rbd("snap", "purge", "--no-progress", name)
 
 
 def examples():

@@ -11,29 +11,14 @@ import pytest
 
 from lib import proc
 from lib.cluster import POOL
-from lib.leaks import POOL_OBJECTS
 from lib.lengths import length
 from lib.paths import BUILD
 from lib.plugin import PluginError
 from lib.proc import run, wait_until
 
+pytestmark = pytest.mark.usefixtures("purged")
+
 ROUNDS = length(2, 20)  # of each way to ask for them
-
-
-@pytest.fixture(autouse=True)
-def trimmed(nothing_left, cluster):
-    """The cluster drops what only removed snapshots kept when it finds the time: wait for it."""
-    before = cluster.objects()
-    yield
-    wait_until(lambda: cluster.objects() <= before | POOL_OBJECTS, "the trimming", seconds=120)
-
-
-@pytest.fixture(autouse=True)
-def purged(trimmed, volumes, cluster):
-    """No volume keeps a snapshot."""
-    yield
-    for name in cluster.images():
-        cluster.rbd("snap", "purge", "--no-progress", name)
 
 
 def snaps(cluster, *names):

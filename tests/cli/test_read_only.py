@@ -9,27 +9,13 @@ import threading
 
 import pytest
 
-from lib.leaks import POOL_OBJECTS
 from lib.load import write_synced
 from lib.plugin import PluginError
 from lib.proc import run, wait_until
 
+pytestmark = pytest.mark.usefixtures("purged")
+
 # The fixture removes what a test left in the order of the names: "db" is last among those here.
-
-
-@pytest.fixture(autouse=True)
-def trimmed(nothing_left, cluster):
-    """The cluster drops what only removed snapshots kept when it finds the time: wait for it."""
-    before = cluster.objects()
-    yield
-    wait_until(lambda: cluster.objects() <= before | POOL_OBJECTS, "the trimming", seconds=120)
-
-
-@pytest.fixture(autouse=True)
-def purged(trimmed, volumes, cluster):
-    yield
-    for name in cluster.images():
-        cluster.rbd("snap", "purge", "--no-progress", name)
 
 
 @pytest.fixture(params=["ext4", "xfs"])

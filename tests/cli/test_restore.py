@@ -8,28 +8,13 @@ import subprocess
 
 import pytest
 
-from lib.leaks import POOL_OBJECTS
 from lib.paths import BUILD
 from lib.plugin import PluginError
 from lib.proc import wait_until
 
+pytestmark = pytest.mark.usefixtures("purged")
+
 ROWS = 5000
-
-
-@pytest.fixture(autouse=True)
-def trimmed(nothing_left, cluster):
-    """The cluster drops what only removed snapshots kept when it finds the time: wait for it."""
-    before = cluster.objects()
-    yield
-    wait_until(lambda: cluster.objects() <= before | POOL_OBJECTS, "the trimming", seconds=120)
-
-
-@pytest.fixture(autouse=True)
-def purged(trimmed, volumes, cluster):
-    """No volume keeps a snapshot."""
-    yield
-    for name in cluster.images():
-        cluster.rbd("snap", "purge", "--no-progress", name)
 
 
 def load(path):

@@ -9,28 +9,10 @@ import time
 import pytest
 
 from lib import proc
-from lib.leaks import POOL_OBJECTS
 from lib.plugin import PluginError
 from lib.proc import run, wait_until
 
-
-@pytest.fixture(autouse=True)
-def trimmed(nothing_left, cluster):
-    """The cluster drops what only removed snapshots kept when it finds the time: wait for it."""
-    before = cluster.objects()
-    yield
-    wait_until(lambda: cluster.objects() <= before | POOL_OBJECTS, "the trimming", seconds=120)
-
-
-@pytest.fixture(autouse=True)
-def purged(trimmed, volumes, cluster):
-    """No volume keeps a snapshot."""
-    yield
-    for name in cluster.images():
-        for snap in cluster.rbd_json("snap", "ls", name):
-            if snap["protected"] == "true":
-                cluster.rbd("snap", "unprotect", f"{name}@{snap['name']}")
-        cluster.rbd("snap", "purge", "--no-progress", name)
+pytestmark = pytest.mark.usefixtures("purged")
 
 
 def listed(radosvol, cluster, volume):

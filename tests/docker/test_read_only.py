@@ -3,16 +3,9 @@
 
 import pytest
 
-from lib.leaks import POOL_OBJECTS
 from lib.proc import wait_until
 
-
-@pytest.fixture(autouse=True)
-def trimmed(nothing_left, cluster):
-    """The cluster drops what only removed snapshots kept when it finds the time: wait for it."""
-    before = cluster.objects()
-    yield
-    wait_until(lambda: cluster.objects() <= before | POOL_OBJECTS, "the trimming", seconds=120)
+pytestmark = pytest.mark.usefixtures("trimmed")
 
 
 @pytest.mark.parametrize("fs", ["ext4", "xfs"])

@@ -11,20 +11,14 @@ from lib.cluster import POOL
 from lib.proc import run, wait_until
 from test_stock_tools import digests, fill, loop_mounted
 
+pytestmark = pytest.mark.usefixtures("trimmed")
+
 COUNT = 4
 
 
 @pytest.fixture(params=["ext4", "xfs"])
 def fs(request):
     return request.param
-
-
-@pytest.fixture(autouse=True)
-def trimmed(nothing_left, cluster):
-    """The cluster drops what only removed snapshots kept when it finds the time: wait for it."""
-    before = cluster.objects()
-    yield
-    wait_until(lambda: cluster.objects() <= before, "the trimming", seconds=120)
 
 
 class Writer(threading.Thread):
