@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -15,6 +16,7 @@
 /* radosvol snapshot create|ls|rm|rename|protect|unprotect; rename is in snapshot_rename.c */
 
 #define SNAPSHOT_MS 60000
+#define USAGE_MS    (24 * 3600 * INT64_C(1000))
 
 /* "2026-01-02T03:04:05Z" */
 #define TIME_TEXT_MAX 32
@@ -214,6 +216,7 @@ struct ls_args {
     struct cli *cli;
     const char *volume;
     bool all;
+    bool used;
 };
 
 static error_t parse_ls(int key, char *arg, struct argp_state *state)
@@ -226,6 +229,9 @@ static error_t parse_ls(int key, char *arg, struct argp_state *state)
         return 0;
     case 'a':
         args->all = true;
+        return 0;
+    case 'u':
+        args->used = true;
         return 0;
     case ARGP_KEY_ARG:
         if (args->volume)
@@ -240,24 +246,34 @@ static error_t parse_ls(int key, char *arg, struct argp_state *state)
     }
 }
 
-static void print_snapshots(const struct cli *cli, const struct snapshots *list, bool all)
+/* USED: of each, in the order of the list; NULL when nobody asked. */
+static void print_snapshots(const struct ls_args *args, const struct snapshots *list,
+                            const uint64_t *used)
 {
-    enum { NAME, ID, SIZE, CREATED, PROTECTED, CHILDREN, REMOVED, COLUMNS };
-    static const struct column columns[COLUMNS] = {
+    enum { NAME, ID, SIZE, CREATED, PROTECTED, CHILDREN, ALWAYS, COLUMNS = ALWAYS + 2 };
+    struct column columns[COLUMNS] = {
         [NAME] = {"NAME", COLUMN_TEXT},
         [ID] = {"ID", COLUMN_NUMBER},
         [SIZE] = {"SIZE", COLUMN_SIZE},
         [CREATED] = {"CREATED", COLUMN_TEXT},
         [PROTECTED] = {"PROTECTED", COLUMN_BOOLEAN},
         [CHILDREN] = {"CHILDREN", COLUMN_NUMBER},
-        [REMOVED] = {"REMOVED", COLUMN_BOOLEAN},
     };
-    struct table *table = table_new(cli, "snapshots", columns, all ? COLUMNS : REMOVED);
+    size_t count = ALWAYS;
+    size_t used_at = 0, removed_at = 0;
+    struct table *table;
 
+    if (used)
+        columns[used_at = count++] = (struct column){"USED", COLUMN_SIZE};
+    if (args->all)
+        columns[removed_at = count++] = (struct column){"REMOVED", COLUMN_BOOLEAN};
+    table = table_new(args->cli, "snapshots", columns, count);
     for (size_t i = 0; i < list->count; i++) {
         const struct snapshot *snapshot = &list->items[i];
         char created[TIME_TEXT_MAX];
 
+        if (snapshot->trashed && !args->all)
+            continue;
         time_text(&snapshot->created, created);
         table_row(table);
         table_text(table, NAME, snapshot->name);
@@ -266,38 +282,59 @@ static void print_snapshots(const struct cli *cli, const struct snapshots *list,
         table_text(table, CREATED, created);
         table_text(table, PROTECTED, snapshot->protected ? "yes" : "no");
         table_number(table, CHILDREN, snapshot->child_count);
-        if (all)
-            table_text(table, REMOVED, snapshot->trashed ? "yes" : "no");
+        if (used)
+            table_number(table, used_at, used[i]);
+        if (args->all)
+            table_text(table, removed_at, snapshot->trashed ? "yes" : "no");
     }
     table_print(table, stdout);
+}
+
+static int show_looked_at(void *arg, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    progress("%llu of %llu objects looked at", (unsigned long long)done, (unsigned long long)total);
+    return 0;
 }
 
 static int ls(struct cli *cli, int argc, char *argv[])
 {
     static const struct argp_option options[] = {
         {"all", 'a', NULL, 0, "also those that are removed and kept for their clones", 0},
+        {"used", 'u', NULL, 0, "also the space that each keeps; looks at every object", 0},
         {0},
     };
     static const struct argp argp = {
         .options = options,
         .parser = parse_ls,
         .args_doc = "VOLUME",
-        .doc = "List the snapshots of a volume, the oldest first.\v"
-               "CHILDREN are volumes cloned from a snapshot that still need it. How much space a "
-               "snapshot keeps is not among the facts: 'rbd du' works it out.",
+        .doc =
+            "List the snapshots of a volume, the oldest first.\v"
+            "CHILDREN are volumes cloned from a snapshot that still need it. USED is what "
+            "removing a snapshot frees, before replication: the objects that neither its "
+            "neighbours nor the volume now share with it. The cluster keeps no account of it, so "
+            "every object is looked at.",
         .children = cli_common,
     };
+    static const struct snapshot_usage usage = {.progress = show_looked_at};
     cleanup_snapshots struct snapshots list = {0};
     cleanup_cluster struct cluster *cluster = NULL;
+    cleanup_free uint64_t *used = NULL;
     struct ls_args args = {.cli = cli};
     struct error err;
+    int r;
 
     cli_parse(cli, &argp, argc, argv, &args);
-    if (cli_connect(cli, &cluster, &err) < 0 ||
-        volume_snapshot_list(cluster, args.volume, args.all, deadline_in_ms(SNAPSHOT_MS), &list,
-                             &err) < 0)
+    r = cli_connect(cli, &cluster, &err);
+    if (r == 0)
+        r = args.used ? volume_snapshot_usage(cluster, args.volume, &usage,
+                                              deadline_in_ms(USAGE_MS), &list, &used, &err)
+                      : volume_snapshot_list(cluster, args.volume, args.all,
+                                             deadline_in_ms(SNAPSHOT_MS), &list, &err);
+    progress_end();
+    if (r < 0)
         return cli_fail(&err);
-    print_snapshots(cli, &list, args.all);
+    print_snapshots(&args, &list, used);
     return 0;
 }
 

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "image/image.h"
 #include "volume/volume.h"
 
@@ -75,6 +77,33 @@ int volume_snapshot_list(struct cluster *cluster, const char *volume, bool with_
     r = snapshot_list(cluster, id, with_trashed, deadline, ret, err);
     cluster_explain(cluster, r, err);
     return r < 0 ? error_wrap(err, "volume '%s'", volume) : 0;
+}
+
+int volume_snapshot_usage(struct cluster *cluster, const char *volume,
+                          const struct snapshot_usage *options, int64_t deadline,
+                          struct snapshots *ret, uint64_t **ret_used, struct error *err)
+{
+    cleanup_snapshots struct snapshots list = {0};
+    cleanup_free uint64_t *used = NULL;
+    char id[IMAGE_ID_MAX];
+    int r = find(cluster, volume, deadline, id, err);
+
+    if (r < 0)
+        return r;
+    r = snapshot_list(cluster, id, true, deadline, &list, err);
+    if (r == 0) {
+        used = calloc(list.count + 1, sizeof(*used));
+        r = used ? snapshot_usage(cluster, id, &list, options, deadline, used, err)
+                 : error_errno(err, -ENOMEM, "cannot look at its snapshots");
+    }
+    cluster_explain(cluster, r, err);
+    if (r < 0)
+        return error_wrap(err, "volume '%s'", volume);
+    *ret = list;
+    *ret_used = used;
+    list = (struct snapshots){0};
+    used = NULL;
+    return 0;
 }
 
 int volume_snapshot_remove(struct cluster *cluster, const char *volume, const char *snapshot,

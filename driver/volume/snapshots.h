@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "image/rollback.h"
 #include "image/snapshot.h"
+#include "image/snapshot_usage.h"
 #include "rados/cluster.h"
 #include "volume/options.h"
 
@@ -26,6 +27,12 @@ int volume_snapshot_create(struct cluster *cluster, const char *volume, const ch
 /* As snapshot_list. */
 int volume_snapshot_list(struct cluster *cluster, const char *volume, bool with_trashed,
                          int64_t deadline, struct snapshots *ret, struct error *err);
+
+/* All of them, trashed ones too, and what space each keeps by itself (snapshot_usage.h): *ret_used
+ * is one allocation, free(). */
+int volume_snapshot_usage(struct cluster *cluster, const char *volume,
+                          const struct snapshot_usage *options, int64_t deadline,
+                          struct snapshots *ret, uint64_t **ret_used, struct error *err);
 
 /* Remove one. *ret_trashed: clones still need its data, which go with the last of them. */
 int volume_snapshot_remove(struct cluster *cluster, const char *volume, const char *snapshot,

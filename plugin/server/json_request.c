@@ -219,6 +219,8 @@ int json_request_decode(const char *body, size_t len, struct json_request *ret, 
     if (r == 0)
         r = take_flag(root, "All", &request.all, err);
     if (r == 0)
+        r = take_flag(root, "Used", &request.used, err);
+    if (r == 0)
         r = take_options(root, &request, err);
     if (r < 0)
         return r;

@@ -32,6 +32,7 @@ struct json_request {
 
     bool expired; /* "Expired" */
     bool all;     /* "All" */
+    bool used;    /* "Used" */
 
     char **names; /* "Names", an array of strings; NULL when absent */
     size_t name_count;

@@ -40,13 +40,26 @@ static int create(struct operation *operation, struct error *err)
 
 static int list(struct operation *operation, struct error *err)
 {
+    const struct json_request *request = operation->request;
+    const struct snapshot_usage usage = {0};
     cleanup_snapshots struct snapshots snapshots = {0};
+    cleanup_free uint64_t *used = NULL;
     json_t *array = json_array();
-    int r = volume_snapshot_list(operation->cluster, operation->request->name, false,
-                                 operation->deadline, &snapshots, err);
+    int r = request->used ? volume_snapshot_usage(operation->cluster, request->name, &usage,
+                                                  operation->deadline, &snapshots, &used, err)
+                          : volume_snapshot_list(operation->cluster, request->name, false,
+                                                 operation->deadline, &snapshots, err);
 
-    for (size_t i = 0; i < snapshots.count; i++)
-        json_array_append_new(array, operator_snapshot_json(&snapshots.items[i]));
+    for (size_t i = 0; i < snapshots.count; i++) {
+        json_t *json;
+
+        if (snapshots.items[i].trashed)
+            continue;
+        json = operator_snapshot_json(&snapshots.items[i]);
+        if (used)
+            operator_add(json, "Used", json_integer((json_int_t)used[i]));
+        json_array_append_new(array, json);
+    }
     operator_add(operation->reply, "Snapshots", array);
     return r;
 }

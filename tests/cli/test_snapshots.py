@@ -2,11 +2,14 @@
 """Snapshots with radosvol and over the socket; stock rbd must see the same."""
 
 import calendar
+import json
 import os
+import random
 import re
 import time
 
 import pytest
+import rbd  # of the package python3-rbd
 
 from lib import proc
 from lib.plugin import PluginError
@@ -208,3 +211,57 @@ def test_over_the_socket(plugin, cluster, volumes):
     with pytest.raises(PluginError, match="volume 'db' has no snapshot 'monday'"):
         plugin.call("Snapshot.Remove", {"Name": "db", "Snapshot": "monday"})
     assert list(listed_over_the_socket(plugin, cluster, "db")) == [by_time]
+
+
+def kept_by_one(cluster, volume):
+    """{snapshot id: bytes of the copies of objects that only it needs}, from what the OSDs say of
+    each object."""
+    kept = {}
+    for name in cluster.objects():
+        if not name.startswith(f"rbd_data.{cluster.image_id(volume)}."):
+            continue
+        for copy in json.loads(cluster.rados("listsnaps", name, "--format", "json"))["clones"]:
+            if copy["id"] != "head" and len(copy["snapshots"]) == 1:
+                snap = copy["snapshots"][0]["id"]
+                kept[snap] = kept.get(snap, 0) + copy["size"]
+    return kept
+
+
+def test_the_space_that_a_snapshot_keeps(radosvol, plugin, cluster, volumes):
+    volumes.create("db")
+    dice = random.Random(1)
+    with cluster.io() as io, rbd.Image(io, "db") as image:
+        for number in range(4):
+            for _ in range(20):
+                offset = dice.randrange(100, 120) << 22
+                if dice.random() < 0.2:
+                    image.discard(offset, 4 << 20)
+                else:
+                    image.write(b"x" * dice.choice((4096, 1 << 20)), offset)
+            image.create_snap(f"snap-{number}")
+    used = {s["id"]: s["used"] for s in radosvol.json("snapshot", "ls", "db", "--used")["snapshots"]}
+    assert len(used) == 4 and sum(used.values()) > 0
+    assert {snap: kept for snap, kept in used.items() if kept} == kept_by_one(cluster, "db")
+    answer = plugin.call("Snapshot.List", {"Name": "db", "Used": True})["Snapshots"]
+    assert {s["ID"]: s["Used"] for s in answer} == used
+    assert "USED" in radosvol.out("snapshot", "ls", "db", "--used")
+    assert "used" not in radosvol.json("snapshot", "ls", "db")["snapshots"][0]
+    # What was shared with the one that goes is its neighbour's alone now.
+    radosvol.out("snapshot", "rm", "--yes", "db@snap-1")
+    wait_until(lambda: {s["id"]: s["used"] for s in radosvol.json(
+        "snapshot", "ls", "db", "--used")["snapshots"] if s["used"]} == kept_by_one(cluster, "db"),
+        "the trimming of the removed one", 60)
+
+
+def test_the_space_of_a_removed_snapshot_that_a_clone_needs(radosvol, cluster, volumes):
+    volumes.create("db")
+    with cluster.io() as io, rbd.Image(io, "db") as image:
+        image.write(b"x" * 4096, 200 << 22)
+        image.create_snap("monday")
+        image.write(b"y" * 4096, 200 << 22)
+    radosvol.out("clone", "db@monday", "copy")
+    radosvol.out("snapshot", "rm", "--yes", "db@monday")
+    assert radosvol.json("snapshot", "ls", "db", "--used")["snapshots"] == []
+    [snap] = radosvol.json("snapshot", "ls", "db", "--used", "--all")["snapshots"]
+    assert (snap["removed"], snap["used"]) == (True, 4096)
+    volumes.plugin.remove("copy")

@@ -88,6 +88,7 @@ static void an_operators_members_of_the_wrong_type(void **state)
     refuse("{\"Snapshot\":7}", -EINVAL, "\"Snapshot\" must be a string, not a number");
     refuse("{\"Size\":10}", -EINVAL, "\"Size\" must be a string, not a number");
     refuse("{\"All\":\"yes\"}", -EINVAL, "\"All\" must be true or false, not a string");
+    refuse("{\"Used\":\"yes\"}", -EINVAL, "\"Used\" must be true or false, not a string");
     refuse("{\"Expired\":1}", -EINVAL, "\"Expired\" must be true or false, not a number");
     refuse("{\"Names\":\"a\"}", -EINVAL, "\"Names\" must be an array of strings, not a string");
     refuse("{\"Names\":null}", -EINVAL, "\"Names\" must be an array of strings, not null");
