@@ -233,7 +233,7 @@ def test_the_space_that_a_snapshot_keeps(radosvol, plugin, cluster, volumes):
     with cluster.io() as io, rbd.Image(io, "db") as image:
         for number in range(4):
             for _ in range(20):
-                offset = dice.randrange(100, 120) << 22
+                offset = dice.randrange(100, 110) << 22
                 if dice.random() < 0.2:
                     image.discard(offset, 4 << 20)
                 else:
