@@ -132,14 +132,47 @@ int trash_claim(struct cluster *cluster, const char *name, const char *id, int64
     return op_run(op, cluster_io(cluster), object, deadline);
 }
 
-int trash_list_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+static int list_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
 {
     cleanup_encoder struct encoder in = {0};
-    int r;
 
     rbd_encode_name_id(&in, name, id);
-    r = op_call_write(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_add_image", &in, deadline);
-    return r == -EEXIST ? 0 : r;
+    return op_call_write(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_add_image", &in, deadline);
+}
+
+/* The directory has NAME already. 0 when it is with ID; -EAGAIN when it was with another image,
+ * left there by a client that died while it removed that one, and is not any more. */
+static int drop_stale_name(struct cluster *cluster, const char *name, const char *id,
+                           int64_t deadline)
+{
+    cleanup_encoder struct encoder in = {0};
+    cleanup_encoder struct encoder answer = {0};
+    char listed[IMAGE_ID_MAX], found[IMAGE_ID_MAX];
+    int r;
+
+    rbd_encode_string(&in, name);
+    r = op_call(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_get_id", &in, &answer, deadline);
+    if (r == 0)
+        r = rbd_decode_string(decoder_of(answer.data, answer.len), listed, sizeof(listed));
+    if (r == -ENOENT)
+        return -EAGAIN;
+    if (r < 0 || strcmp(listed, id) == 0)
+        return r;
+    r = image_find(cluster, name, deadline, found, NULL);
+    if (r == 0 && strcmp(found, id) == 0)
+        r = trash_unlist_name(cluster, name, listed, deadline);
+    return r < 0 ? r : -EAGAIN;
+}
+
+int trash_list_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+{
+    int r = list_name(cluster, name, id, deadline);
+
+    if (r == -EEXIST)
+        r = drop_stale_name(cluster, name, id, deadline);
+    if (r == -EAGAIN)
+        r = list_name(cluster, name, id, deadline);
+    return r;
 }
 
 int trash_unlist_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline)

@@ -277,6 +277,28 @@ static void crash_after_the_name_is_finished(void **state)
     assert_gone(cluster, name, &header);
 }
 
+/* A stock client that dies while it removes an image can leave its name listed. */
+static void a_stale_entry_of_the_name_is_replaced(void **state)
+{
+    struct cluster *cluster = *state;
+    const char *name = live_name("stale");
+    struct image_header header;
+    struct encoder in = {0};
+
+    rbd_encode_name_id(&in, name, "0123456789ab");
+    assert_int_equal(
+        op_call_write(cluster_io(cluster), RBD_DIRECTORY, "rbd", "dir_add_image", &in, soon()), 0);
+    encoder_free(&in);
+    assert_true(listed(cluster, name));
+    assert_false(exists(cluster, name));
+
+    header = prepare(cluster, name);
+    publish(cluster, name, header.id);
+    assert_true(listed(cluster, name));
+    remove_image(cluster, name, header.id);
+    assert_gone(cluster, name, &header);
+}
+
 static void crash_in_removal_before_the_name_is_undone(void **state)
 {
     struct cluster *cluster = *state;
@@ -540,6 +562,7 @@ int main(void)
         cmocka_unit_test(crash_before_the_name_is_swept_away),
         cmocka_unit_test(a_creation_under_way_is_left_alone),
         cmocka_unit_test(crash_after_the_name_is_finished),
+        cmocka_unit_test(a_stale_entry_of_the_name_is_replaced),
         cmocka_unit_test(crash_in_removal_before_the_name_is_undone),
         cmocka_unit_test(crash_in_removal_after_the_name_is_finished),
         cmocka_unit_test(an_entry_without_an_image_is_dropped),
