@@ -66,10 +66,11 @@ struct header_notify {
 };
 int notify_decode(struct decoder d, struct header_notify *ret);
 
-/* SNAP_CREATE without asking anybody to be quiet, or although that failed. */
+/* SNAP_CREATE without asking anybody to be quiet, or although that failed. (Not the numbers of
+ * librbd's public flags.) */
 enum notify_snap_flag {
-    NOTIFY_SNAP_SKIP_QUIESCE = 1 << 0,
-    NOTIFY_SNAP_IGNORE_QUIESCE_ERROR = 1 << 1,
+    NOTIFY_SNAP_SKIP_QUIESCE = 1 << 1,
+    NOTIFY_SNAP_IGNORE_QUIESCE_ERROR = 1 << 2,
 };
 
 /* Any of the operations that carry nothing but what is above. */

@@ -85,6 +85,20 @@ def test_stock_snapshots_of_a_mounted_volume_are_frozen_file_systems(volumes, cl
     cluster.rbd("snap", "purge", "--no-progress", name)
 
 
+def test_a_stock_snapshot_that_skips_the_freeze(volumes, cluster, tmp_path):
+    """It is taken as a power cut would leave the file system: its journal has to be replayed."""
+    name = volumes.create(fs="ext4")
+    path, _ = volumes.mount(name)
+    (path / "file").write_bytes(b"x" * 4096)
+    for snap, option in (("cut", ["--skip-quiesce"]), ("clean", ["--ignore-quiesce-error"])):
+        image = tmp_path / snap
+        cluster.rbd("snap", "create", "--no-progress", *option, f"{name}@{snap}")
+        cluster.rbd("export", "--no-progress", f"{name}@{snap}", image)
+        found = run("dumpe2fs", "-h", image).stdout
+        assert ("needs_recovery" in found) == (snap == "cut")
+    cluster.rbd("snap", "purge", "--no-progress", name)
+
+
 def test_a_mounted_volume_keeps_its_owner_and_works_on(volumes, cluster):
     """Snapshots come and go; what is written afterwards is there, and the lock never moved."""
     name = volumes.create()

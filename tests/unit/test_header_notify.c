@@ -21,6 +21,12 @@
 #define REAL_SNAP_CREATE                                                                           \
     "07 01 34000000 | 08000000 | 02000000 's1' | 01 01 04000000 00000000"                          \
     "8a37000000000000 405000cc247f0000 0100000000000000 | 0000000000000000"
+#define REAL_SNAP_CREATE_SKIP                                                                      \
+    "07 01 34000000 | 08000000 | 02000000 's1' | 01 01 04000000 00000000"                          \
+    "d537000000000000 305d01187b7f0000 0100000000000000 | 0200000000000000"
+#define REAL_SNAP_CREATE_IGNORE                                                                    \
+    "07 01 35000000 | 08000000 | 03000000 's1i' | 01 01 04000000 00000000"                         \
+    "d737000000000000 509101a46e7f0000 0100000000000000 | 0400000000000000"
 #define REAL_SNAP_REMOVE                                                                           \
     "07 01 2c000000 | 09000000 | 02000000 's0' | 01 01 04000000 00000000"                          \
     "1e10000000000000 807a01c0717f0000 0100000000000000"
@@ -123,6 +129,10 @@ static void test_decode_requests(void **state)
     assert_int_equal(notify.namespace_type, RBD_NAMESPACE_USER);
     assert_int_equal(notify.flags, 0);
     assert_id(&notify.id, 0x378a, 0x7f24cc005040, 1);
+    assert_int_equal(decode(REAL_SNAP_CREATE_SKIP, &notify), 0);
+    assert_int_equal(notify.flags, NOTIFY_SNAP_SKIP_QUIESCE);
+    assert_int_equal(decode(REAL_SNAP_CREATE_IGNORE, &notify), 0);
+    assert_int_equal(notify.flags, NOTIFY_SNAP_IGNORE_QUIESCE_ERROR);
 
     assert_int_equal(decode(REAL_SNAP_REMOVE, &notify), 0);
     assert_string_equal(notify.snapshot, "s0");
@@ -271,7 +281,7 @@ static void test_snap_create_flags(void **state)
     assert_string_equal(notify.snapshot, "s1");
     assert_id(&notify.id, 1, 2, 3);
     assert_encoded(&e, "07 01 34000000 | 08000000 | 02000000 's1' | 01 01 04000000 00000000"
-                       "0100000000000000 0200000000000000 0300000000000000 | 0100000000000000");
+                       "0100000000000000 0200000000000000 0300000000000000 | 0200000000000000");
 }
 
 static void test_wants_result(void **state)
