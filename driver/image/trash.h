@@ -58,8 +58,8 @@ int trash_forget(struct cluster *cluster, const char *id, int64_t deadline);
 /* Let NAME lead to ID, at once and only if it leads nowhere: 0, or -EEXIST. */
 int trash_claim(struct cluster *cluster, const char *name, const char *id, int64_t deadline);
 
-/* Put NAME, which leads to ID, into the directory, in place of an entry of another image; or take it
- * out if it is there with this ID. 0, also when that was so already; or an errno. */
+/* Put NAME, which leads to ID, into the directory, in place of an entry of another image; or take
+ * it out if it is there with this ID. 0, also when that was so already; or an errno. */
 int trash_list_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline);
 int trash_unlist_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline);
 
