@@ -8,7 +8,7 @@ import pytest
 
 from lib.lengths import length
 
-ROUNDS = length(80, 200)
+ROUNDS = length(50, 200)
 THREADS = 4
 
 
