@@ -10,8 +10,9 @@
 
 static const char doc[] =
     "Copy what a clone still shares with its source, so that it needs it no more.\v"
-    "The volume must be mounted nowhere, and cannot be mounted meanwhile. When it is cut off, it "
-    "goes on where it was when called again; what the volume holds never changes by it.";
+    "Where the volume is mounted, its host does it beside the I/O, and goes on should this command "
+    "be stopped; what is mounted nowhere cannot be mounted meanwhile. When it is cut off, it goes "
+    "on where it was when called again; what the volume holds never changes by it.";
 
 static void on_progress(void *arg, uint64_t done, uint64_t total)
 {

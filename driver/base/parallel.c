@@ -3,9 +3,10 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+
+#include "base/thread.h"
 
 struct parallel {
     size_t count;
@@ -40,15 +41,11 @@ void parallel_run(size_t count, unsigned helpers, void (*work)(void *arg, size_t
     struct parallel parallel = {.count = count, .work = work, .arg = arg};
     pthread_t threads[PARALLEL_HELPERS_MAX];
     unsigned started = 0;
-    sigset_t all, before;
 
     assert(helpers <= PARALLEL_HELPERS_MAX);
-    sigfillset(&all); /* signals are for the program's own threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     while (started < helpers && started + 1 < count &&
-           pthread_create(&threads[started], NULL, help, &parallel) == 0)
+           thread_start(&threads[started], help, &parallel) == 0)
         started++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     while (step(&parallel)) {
         if (progress)
             progress(arg, atomic_load(&parallel.done), count);

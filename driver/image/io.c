@@ -70,18 +70,22 @@ static int copy_context(const struct rbd_snap_context *snapc, uint64_t snap_id,
 
 int image_io_refresh(struct image_io *io, const struct image_header *header, struct error *err)
 {
+    const uint64_t overlap = header->shows_parent ? header->parent_overlap : 0;
     struct rbd_snap_context snapc = {0};
     int r = copy_context(&header->snapc, 0, &snapc);
 
     pthread_rwlock_wrlock(&io->context);
     if (r == 0 && snapc.seq >= io->snapc.seq)
         r = use_context(io, &snapc);
+    /* Never more: a header that was read before the image parted must not let objects that were
+     * taken away since show the parent again. */
+    if (r == 0 && overlap < atomic_load(&io->overlap))
+        atomic_store(&io->overlap, overlap);
     pthread_rwlock_unlock(&io->context);
     free(snapc.snaps);
     if (r < 0)
         return error_errno(err, r, "cannot take over the snapshots of image %s", header->id);
     atomic_store(&io->size, header->size);
-    atomic_store(&io->overlap, header->shows_parent ? header->parent_overlap : 0);
     return 0;
 }
 
@@ -254,6 +258,7 @@ void image_submit(struct image_io *io, struct image_request *request)
     request->io = io;
     atomic_init(&request->pending, 1);
     atomic_init(&request->result, 0);
+    atomic_init(&request->data_end, 0);
     if (request_enter(io, request))
         return;
     if (request->kind != IMAGE_FLUSH) {

@@ -50,7 +50,8 @@ unsigned image_io_in_flight(const struct image_io *io);   /* requests not done y
 
 /* Take over size, snapshot context and overlap with the parent of a header that was read again.
  * Requests submitted before keep the old context. A context whose newest id ever is older than what
- * is in use is not taken over: someone read the header before a snapshot was added. Any thread. */
+ * is in use is not taken over, nor is a larger overlap: someone read the header before a snapshot
+ * was added, or before the image parted from its parent. Any thread. */
 int image_io_refresh(struct image_io *io, const struct image_header *header, struct error *err);
 
 /* Let no request past until image_io_resume: those submitted before are waited for, those submitted
@@ -89,12 +90,15 @@ struct image_request {
     uint64_t offset; /* bytes */
     uint64_t length; /* bytes */
     void *buffer;    /* READ: filled, WRITE: taken */
+    bool zeroed;     /* READ: the buffer is all zeroes already, and only the rest is filled in: no
+                      * byte from data_end on is touched */
     void (*done)(struct image_request *request, int result);
     /* used by image_submit only */
     struct image_io *io;
     TAILQ_ENTRY(image_request) link;
     atomic_uint pending;
     atomic_int result;
+    _Atomic uint64_t data_end; /* bytes; for READ and done() */
 };
 
 /* Start a request. May block while librados' in-flight limits are used up or the I/O is paused. Any

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
@@ -39,7 +40,8 @@ struct copyup {
     struct image_io *io;
     uint64_t number;
     struct extent_list waiting;
-    char *data;
+    char *data; /* a mapping of its own: what is never filled in costs nothing */
+    size_t size;
     struct image_request read;
     rados_write_op_t write_op;
     rados_completion_t completion;
@@ -108,7 +110,8 @@ static void copyup_end(struct copyup *copyup, int result)
         rados_release_write_op(copyup->write_op);
     if (copyup->completion)
         rados_aio_release(copyup->completion);
-    free(copyup->data);
+    if (copyup->data)
+        munmap(copyup->data, copyup->size);
     free(copyup);
 }
 
@@ -145,8 +148,8 @@ static void copyup_read(struct image_request *read, int result)
     cleanup_encoder struct encoder in = {0};
 
     if (result == 0) {
-        size_t used =
-            rbd_encode_sparse_copyup(&in, (const uint8_t *)copyup->data, read->length, COPY_BLOCK);
+        size_t used = rbd_encode_sparse_copyup(&in, (const uint8_t *)copyup->data,
+                                               atomic_load(&read->data_end), COPY_BLOCK);
 
         if (used == 0)
             result = COPYUP_NOTHING;
@@ -167,15 +170,18 @@ static void copyup_begin(struct copyup *copyup)
         copyup_end(copyup, COPYUP_NOTHING);
         return;
     }
-    copyup->data = malloc(length);
-    if (!copyup->data) {
+    copyup->data = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copyup->data == MAP_FAILED) {
+        copyup->data = NULL;
         copyup_end(copyup, -ENOMEM);
         return;
     }
+    copyup->size = length;
     copyup->read = (struct image_request){.kind = IMAGE_READ,
                                           .offset = copyup->number << io->order,
                                           .length = length,
                                           .buffer = copyup->data,
+                                          .zeroed = true,
                                           .done = copyup_read};
     image_submit(io->parent, &copyup->read);
 }

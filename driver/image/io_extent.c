@@ -178,11 +178,31 @@ void extent_resume(struct extent *extent, int result)
         extent_end(extent, r);
 }
 
+/* The first LENGTH bytes of the extent's part of the buffer were filled in, if any. */
+static void note_data(const struct extent *extent, uint64_t length)
+{
+    struct image_request *request = extent->request;
+    uint64_t end = (uint64_t)(extent->buffer - (char *)request->buffer) + length;
+    uint64_t known = atomic_load(&request->data_end);
+
+    while (length > 0 && end > known &&
+           !atomic_compare_exchange_weak(&request->data_end, &known, end))
+        ;
+}
+
+/* The rest of the extent's part of the buffer is zeroes. */
+static void fill_zeroes(const struct extent *extent, uint64_t from)
+{
+    if (!extent->request->zeroed)
+        memset(extent->buffer + from, 0, extent->length - from);
+}
+
 static void parent_was_read(struct image_request *read, int result)
 {
     struct extent *extent =
         (struct extent *)(void *)((char *)read - offsetof(struct extent, parent_read));
 
+    note_data(extent, atomic_load(&read->data_end));
     extent_end(extent, result);
 }
 
@@ -194,7 +214,7 @@ static void read_parent(struct image_io *io, struct extent *extent)
 
     if (length > extent->length)
         length = extent->length;
-    memset(extent->buffer + length, 0, extent->length - length);
+    fill_zeroes(extent, length);
     if (length == 0) {
         extent_end(extent, 0);
         return;
@@ -204,6 +224,7 @@ static void read_parent(struct image_io *io, struct extent *extent)
                                .offset = (extent->number << io->order) + extent->from,
                                .length = length,
                                .buffer = extent->buffer,
+                               .zeroed = extent->request->zeroed,
                                .done = parent_was_read};
     image_submit(io->parent, &extent->parent_read);
 }
@@ -224,7 +245,8 @@ static void extent_completed(rados_completion_t completion, void *arg)
         return;
     }
     if (r >= 0 && extent->request->kind == IMAGE_READ) {
-        memset(extent->buffer + r, 0, extent->length - (size_t)r);
+        note_data(extent, (uint64_t)r);
+        fill_zeroes(extent, (uint64_t)r);
         r = 0;
     }
     if (r == -ENOENT && extent->request->kind != IMAGE_WRITE)

@@ -88,6 +88,8 @@ static int open_above(struct cluster *cluster, const struct image_header *header
     pthread_mutex_init(&io->idle_lock, NULL);
     clock_init_cond(&io->idle);
     r = open_pools(io, cluster, header, err);
+    if (header->shows_parent)
+        atomic_store(&io->overlap, header->parent_overlap);
     if (r == 0 && header->shows_parent && header->parent_overlap > 0)
         r = open_parent(io, cluster, &header->parent, above, deadline, err);
     if (r == 0)

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/thread.h"
 
 #define PARALLEL     16
 #define PARALLEL_MAX 256
@@ -105,7 +105,6 @@ int object_walk(const struct object_walk *walk, uint64_t *ret_done)
     struct team team = {.walk = walk};
     unsigned wanted = walk->parallel ? walk->parallel : PARALLEL;
     pthread_t threads[PARALLEL_MAX];
-    sigset_t all, before;
     unsigned count;
     int r = 0;
 
@@ -116,11 +115,8 @@ int object_walk(const struct object_walk *walk, uint64_t *ret_done)
     pthread_mutex_init(&team.lock, NULL);
     clock_init_cond(&team.ended);
     team.running = wanted;
-    sigfillset(&all); /* signals are for the program's own threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (count = 0; count < wanted && r == 0; count++)
-        r = -pthread_create(&threads[count], NULL, walk_main, &team);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+        r = thread_start(&threads[count], walk_main, &team);
     if (r < 0) {
         WITH_LOCK(&team.lock);
         team.running -= wanted - --count;

@@ -40,6 +40,8 @@ struct owner_ask {
     char object[OBJECT_NAME_MAX];
     struct lock_holder holder; /* who is asked */
     struct watch *watch;
+    int (*progress)(void *arg, uint64_t done, uint64_t total); /* or NULL */
+    void *progress_arg;
     struct notify_id freeze; /* the QUIESCE under way */
     int64_t freeze_asked;
 };
@@ -73,6 +75,13 @@ int owner_ask_open(struct cluster *cluster, const char *id, const struct lock_ho
     }
     *ret = ask;
     return 0;
+}
+
+void owner_ask_on_progress(struct owner_ask *ask,
+                           int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg)
+{
+    ask->progress = progress;
+    ask->progress_arg = arg;
 }
 
 void owner_ask_close(struct owner_ask *ask)
@@ -142,7 +151,8 @@ static int notify_owner(struct owner_ask *ask, const struct header_notify *reque
     return r;
 }
 
-/* Take what has come on the header: true with the result when it says that the work is done. */
+/* Take what has come on the header: true with the result when it says that the work is done, or
+ * nobody wants to wait for that any more. */
 static bool hear(struct owner_ask *ask, const struct notify_id *id, int64_t *heard, int *ret_result)
 {
     static const struct encoder nothing;
@@ -157,8 +167,13 @@ static bool hear(struct owner_ask *ask, const struct notify_id *id, int64_t *hea
         free(event);
         if (r < 0)
             continue;
-        if (notify.op == NOTIFY_ASYNC_PROGRESS && notify_same_id(&notify.id, id))
+        if (notify.op == NOTIFY_ASYNC_PROGRESS && notify_same_id(&notify.id, id)) {
             *heard = clock_now();
+            if (!done && ask->progress) {
+                *ret_result = ask->progress(ask->progress_arg, notify.done, notify.total);
+                done = *ret_result != 0;
+            }
+        }
         if (notify.op == NOTIFY_ASYNC_COMPLETE && notify_same_id(&notify.id, id)) {
             *ret_result = notify.result;
             done = true;

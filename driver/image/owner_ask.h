@@ -32,6 +32,11 @@ struct owner_ask;
 int owner_ask_open(struct cluster *cluster, const char *id, const struct lock_holder *holder,
                    int64_t deadline, struct owner_ask **ret, struct error *err);
 
+/* Have PROGRESS called when the owner tells how far it is with what it was asked for. Anything but
+ * 0 ends the wait for it, with that as the result; it goes on all the same. */
+void owner_ask_on_progress(struct owner_ask *ask,
+                           int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg);
+
 /* Have REQUEST done, whose id is filled in. 0; OWNER_SAYS_NOTHING; the owner's refusal or result;
  * -ETIMEDOUT (not known whether it was done); ... */
 int owner_ask_work(struct owner_ask *ask, const struct header_notify *request, int64_t deadline,

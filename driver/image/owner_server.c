@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +12,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
+#include "image/flatten_steps.h"
 #include "image/names.h"
+#include "image/owner_flatten.h"
 #include "image/owner_work.h"
 #include "rados/op.h"
 
@@ -27,6 +29,9 @@
 #define FOLLOW_MS 5000  /* the main loop, to follow the header */
 #define TELL_MS   5000  /* others, to hear of it */
 
+/* How often who waits for a flatten hears how far it is. */
+#define PROGRESS_MS 2000
+
 /* A client that floods us is refused. */
 #define JOBS_MAX 64
 
@@ -36,8 +41,8 @@
 struct job {
     STAILQ_ENTRY(job) link;
     struct header_notify request;
-    char cookie[LOCK_COOKIE_MAX];
     struct watch_event *event; /* still to be answered, or NULL; the main loop's */
+    bool copied;               /* FLATTEN: its objects are, with RESULT */
     int result;
 };
 STAILQ_HEAD(job_list, job);
@@ -61,16 +66,20 @@ struct owner_server {
     bool started; /* the thread */
     bool closing;
     bool follow; /* the main loop is to read the header again */
+    char cookie[LOCK_COOKIE_MAX];
     struct job_list todo;
-    struct job_list done; /* to be answered */
+    struct job_list copying; /* FLATTEN: wait for their objects */
+    struct job_list done;    /* to be answered */
     struct job *current;
-    unsigned jobs; /* in todo */
+    unsigned jobs; /* not done yet */
     struct recent recent[RECENT_MAX];
     unsigned recent_next;
 
     pthread_t thread;
     int64_t frozen_until; /* the thread's: a QUIESCE holds until then; 0: none does */
     struct notify_id frozen_for;
+    struct owner_flatten *flatten; /* the thread's, until it has ended: who fills "copying" */
+    int64_t progress_told;         /* the copying thread's */
 };
 
 static bool has_id(const struct notify_id *id)
@@ -158,17 +167,39 @@ static int unquiesce(struct owner_server *server, const struct notify_id *id, st
     return 0;
 }
 
+/* All its objects are copied, or could not be. */
+static int end_flatten(struct owner_server *server, const struct owned_image *image,
+                       const struct job *job, struct error *err)
+{
+    cleanup_image_header struct image_header header = {0};
+    int64_t deadline = deadline_in_ms(WORK_MS);
+    int r = job->result;
+
+    if (r < 0)
+        return error_errno(err, r, "cannot copy all objects");
+    r = image_read_header(server->cluster, server->id, deadline, &header, err);
+    return r < 0 || !header.shows_parent ? r : flatten_part(image, &header, deadline, err);
+}
+
 static int work(struct owner_server *server, struct job *job, struct error *err)
 {
+    char cookie[LOCK_COOKIE_MAX];
     const struct owned_image image = {
-        .cluster = server->cluster, .id = server->id, .cookie = job->cookie, .io = server->io};
+        .cluster = server->cluster, .id = server->id, .cookie = cookie, .io = server->io};
     const struct header_notify *request = &job->request;
+
+    {
+        WITH_LOCK(&server->lock);
+        memcpy(cookie, server->cookie, sizeof(cookie));
+    }
 
     switch (request->op) {
     case NOTIFY_SNAP_CREATE:
         return create_snapshot(server, &image, request, err);
     case NOTIFY_SNAP_REMOVE:
         return owned_snapshot_remove(&image, request->snapshot, deadline_in_ms(WORK_MS), err);
+    case NOTIFY_FLATTEN:
+        return end_flatten(server, &image, job, err);
     case NOTIFY_RESIZE:
         return owned_resize(&image, request->size, deadline_in_ms(WORK_MS), err);
     case NOTIFY_QUIESCE:
@@ -179,13 +210,21 @@ static int work(struct owner_server *server, struct job *job, struct error *err)
     return error_set(err, -EOPNOTSUPP, "request %u is not served", request->op);
 }
 
-static int tell(struct owner_server *server, const struct header_notify *notify)
+static int tell(struct owner_server *server, const struct header_notify *notify, int64_t deadline)
 {
     cleanup_encoder struct encoder payload = {0};
 
     notify_encode(&payload, notify);
     return op_notify(cluster_io(server->cluster), server->object, &payload, TELL_MS, NULL,
-                     deadline_in_ms(2 * TELL_MS));
+                     deadline);
+}
+
+static int tell_result(struct owner_server *server, const struct job *job, int64_t deadline)
+{
+    const struct header_notify complete = {
+        .op = NOTIFY_ASYNC_COMPLETE, .id = job->request.id, .result = job->result};
+
+    return tell(server, &complete, deadline);
 }
 
 /* The header has changed: our own main loop follows it first, then all others do. */
@@ -202,12 +241,93 @@ static void announce(struct owner_server *server)
                pthread_cond_timedwait(&server->changed, &server->lock, &until) != ETIMEDOUT)
             ;
     }
-    tell(server, &update);
+    tell(server, &update, deadline_in_ms(2 * TELL_MS));
 }
 
 static bool changes_header(uint32_t op)
 {
-    return op == NOTIFY_SNAP_CREATE || op == NOTIFY_SNAP_REMOVE || op == NOTIFY_RESIZE;
+    return op == NOTIFY_SNAP_CREATE || op == NOTIFY_SNAP_REMOVE || op == NOTIFY_RESIZE ||
+           op == NOTIFY_FLATTEN;
+}
+
+/* The copying of a flatten: its thread's two hooks. */
+
+static int look_while_copying(void *arg, uint64_t done, uint64_t total)
+{
+    struct owner_server *server = arg;
+    struct notify_id ids[JOBS_MAX];
+    unsigned count = 0;
+    struct job *job;
+
+    {
+        WITH_LOCK(&server->lock);
+        if (server->closing)
+            return -ESHUTDOWN;
+        if (clock_now() - server->progress_told < PROGRESS_MS * NS_PER_MS)
+            return 0;
+        STAILQ_FOREACH(job, &server->copying, link)
+        {
+            if (count < JOBS_MAX)
+                ids[count++] = job->request.id;
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct header_notify progress = {
+            .op = NOTIFY_ASYNC_PROGRESS, .id = ids[i], .done = done, .total = total};
+
+        tell(server, &progress, deadline_in_ms(2 * TELL_MS));
+    }
+    server->progress_told = clock_now();
+    return 0;
+}
+
+static void copying_ended(void *arg, int result)
+{
+    struct owner_server *server = arg;
+    struct job *job;
+    WITH_LOCK(&server->lock);
+
+    STAILQ_FOREACH(job, &server->copying, link)
+    {
+        job->copied = true;
+        job->result = result;
+    }
+    STAILQ_CONCAT(&server->copying, &server->todo); /* they are the oldest */
+    STAILQ_CONCAT(&server->todo, &server->copying);
+    pthread_cond_broadcast(&server->changed);
+}
+
+static void start_copying(struct owner_server *server)
+{
+    const struct owner_flatten_hooks hooks = {
+        .look = look_while_copying, .ended = copying_ended, .arg = server};
+    cleanup_image_header struct image_header header = {0};
+    int r = image_read_header(server->cluster, server->id, deadline_in_ms(WORK_MS), &header, NULL);
+
+    if (r < 0 || !flatten_must_copy(&header)) {
+        copying_ended(server, r);
+        return;
+    }
+    owner_flatten_join(steal_pointer(&server->flatten)); /* a former one, which has ended */
+    server->progress_told = clock_now();
+    r = owner_flatten_start(server->io, header.parent_overlap, &hooks, &server->flatten);
+    if (r < 0)
+        copying_ended(server, r);
+}
+
+/* A flatten comes back when its objects are copied. */
+static void put_off(struct owner_server *server, struct job *job)
+{
+    bool first;
+
+    {
+        WITH_LOCK(&server->lock);
+        first = STAILQ_EMPTY(&server->copying);
+        server->current = NULL;
+        STAILQ_INSERT_TAIL(&server->copying, job, link);
+    }
+    if (first)
+        start_copying(server);
 }
 
 static void do_job(struct owner_server *server, struct job *job)
@@ -226,13 +346,12 @@ static void do_job(struct owner_server *server, struct job *job)
 /* Keep the result for who asks again, and say it: as the answer that is still owed, or to all. */
 static void end_job(struct owner_server *server, struct job *job)
 {
-    const struct header_notify complete = {
-        .op = NOTIFY_ASYNC_COMPLETE, .id = job->request.id, .result = job->result};
     bool owed;
 
     {
         WITH_LOCK(&server->lock);
         server->current = NULL;
+        server->jobs--;
         server->recent[server->recent_next++ % RECENT_MAX] =
             (struct recent){.id = job->request.id, .op = job->request.op, .result = job->result};
         owed = job->event != NULL;
@@ -244,8 +363,9 @@ static void end_job(struct owner_server *server, struct job *job)
     if (owed)
         return;
     /* Who asked may be slow to hear; once more is enough for one that lives. */
-    if (changes_header(job->request.op) && tell(server, &complete) == -ETIMEDOUT)
-        tell(server, &complete);
+    if (changes_header(job->request.op) &&
+        tell_result(server, job, deadline_in_ms(2 * TELL_MS)) == -ETIMEDOUT)
+        tell_result(server, job, deadline_in_ms(2 * TELL_MS));
     free(job);
 }
 
@@ -267,7 +387,6 @@ static struct job *next_job(struct owner_server *server, bool *ret_end)
         return NULL;
     server->current = STAILQ_FIRST(&server->todo);
     STAILQ_REMOVE_HEAD(&server->todo, link);
-    server->jobs--;
     return server->current;
 }
 
@@ -279,7 +398,9 @@ static void *serve(void *arg)
     while (!end) {
         struct job *job = next_job(server, &end);
 
-        if (job) {
+        if (job && job->request.op == NOTIFY_FLATTEN && !job->copied) {
+            put_off(server, job);
+        } else if (job) {
             do_job(server, job);
             end_job(server, job);
         }
@@ -289,18 +410,10 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* Start the thread with all signals blocked: they are for the program's own threads. */
 static int start(struct owner_server *server)
 {
-    sigset_t all, before;
-    int r;
+    int r = server->started ? 0 : thread_start(&server->thread, serve, server);
 
-    if (server->started)
-        return 0;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = -pthread_create(&server->thread, NULL, serve, server);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     server->started = r == 0;
     return r;
 }
@@ -319,6 +432,7 @@ int owner_server_open(struct cluster *cluster, const char *id, struct watch *wat
     snprintf(server->id, sizeof(server->id), "%s", id);
     name_header(server->object, id);
     STAILQ_INIT(&server->todo);
+    STAILQ_INIT(&server->copying);
     STAILQ_INIT(&server->done);
     pthread_mutex_init(&server->lock, NULL);
     clock_init_cond(&server->changed);
@@ -336,9 +450,32 @@ void owner_server_set_hooks(struct owner_server *server, const struct ownership_
     server->hooks = *hooks;
 }
 
+void owner_server_use_cookie(struct owner_server *server, const char *cookie)
+{
+    WITH_LOCK(&server->lock);
+    snprintf(server->cookie, sizeof(server->cookie), "%s", cookie);
+}
+
 bool owner_server_serves(uint32_t op)
 {
     return changes_header(op) || op == NOTIFY_QUIESCE || op == NOTIFY_UNQUIESCE;
+}
+
+static bool is_same(const struct job *job, const struct notify_id *id, uint32_t op)
+{
+    return notify_same_id(&job->request.id, id) && job->request.op == op;
+}
+
+static struct job *find_in(const struct job_list *list, const struct notify_id *id, uint32_t op)
+{
+    struct job *job;
+
+    STAILQ_FOREACH(job, list, link)
+    {
+        if (is_same(job, id, op))
+            return job;
+    }
+    return NULL;
 }
 
 /* The same request, not done yet. */
@@ -346,14 +483,9 @@ static struct job *find_job(struct owner_server *server, const struct notify_id 
 {
     struct job *job = server->current;
 
-    if (job && notify_same_id(&job->request.id, id) && job->request.op == op)
-        return job;
-    STAILQ_FOREACH(job, &server->todo, link)
-    {
-        if (notify_same_id(&job->request.id, id) && job->request.op == op)
-            return job;
-    }
-    return NULL;
+    if (!job || !is_same(job, id, op))
+        job = find_in(&server->todo, id, op);
+    return job ? job : find_in(&server->copying, id, op);
 }
 
 static const struct recent *find_recent(const struct owner_server *server,
@@ -392,7 +524,7 @@ static bool is_known(struct owner_server *server, const struct header_notify *re
 
 /* Put it on the list; KEEP: its event is answered when it is done. */
 static int add_job(struct owner_server *server, const struct header_notify *request,
-                   const char *cookie, struct watch_event *event)
+                   struct watch_event *event)
 {
     struct job *job;
     int r = start(server);
@@ -406,7 +538,6 @@ static int add_job(struct owner_server *server, const struct header_notify *requ
         return -ENOMEM;
     job->request = *request;
     job->event = event;
-    snprintf(job->cookie, sizeof(job->cookie), "%s", cookie);
     STAILQ_INSERT_TAIL(&server->todo, job, link);
     server->jobs++;
     pthread_cond_broadcast(&server->changed);
@@ -429,7 +560,7 @@ static int check(const struct owner_server *server, const struct header_notify *
 }
 
 bool owner_server_take(struct owner_server *server, const struct header_notify *request,
-                       const char *cookie, struct watch_event *event, struct encoder *answer)
+                       struct watch_event *event, struct encoder *answer)
 {
     bool keep;
     int r;
@@ -440,7 +571,7 @@ bool owner_server_take(struct owner_server *server, const struct header_notify *
     keep = !changes_header(request->op) || !has_id(&request->id);
     r = check(server, request);
     if (r == 0)
-        r = add_job(server, request, cookie, keep ? event : NULL);
+        r = add_job(server, request, keep ? event : NULL);
     if (r == 0 && keep)
         return true;
     notify_encode_result(answer, r);
@@ -490,6 +621,7 @@ void owner_server_followed(struct owner_server *server)
 
 void owner_server_close(struct owner_server *server)
 {
+    const int64_t deadline = deadline_in_ms(2 * TELL_MS);
     struct job *job;
 
     if (!server)
@@ -501,11 +633,14 @@ void owner_server_close(struct owner_server *server)
     }
     if (server->started)
         pthread_join(server->thread, NULL);
+    owner_flatten_join(server->flatten);
     while ((job = next_done(server)))
         answer_job(server, job);
     while ((job = STAILQ_FIRST(&server->todo))) {
         STAILQ_REMOVE_HEAD(&server->todo, link);
         job->result = -ESHUTDOWN;
+        if (!job->event && deadline_left_ms(deadline) > 0)
+            tell_result(server, job, deadline);
         answer_job(server, job);
     }
     pthread_cond_destroy(&server->changed);

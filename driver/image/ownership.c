@@ -257,6 +257,8 @@ int ownership_acquire(struct cluster *cluster, const char *id, const char *host,
     r = owner_server_open(cluster, id, o->watch, &o->server);
     if (r < 0)
         error_set(err, r, "out of memory");
+    else
+        owner_server_use_cookie(o->server, o->cookie);
     if (r == 0)
         r = image_read_header(cluster, id, deadline, &header, err);
     if (r == 0)
@@ -312,6 +314,12 @@ int64_t ownership_confirmed(const struct ownership *o)
     return o->confirmed;
 }
 
+static void use_cookie(struct ownership *o, const char *cookie)
+{
+    snprintf(o->cookie, sizeof(o->cookie), "%s", cookie);
+    owner_server_use_cookie(o->server, o->cookie);
+}
+
 static void fence(struct ownership *o, const char *why)
 {
     log_debug("%s: fenced: %s", o->object, why);
@@ -336,7 +344,7 @@ static int refresh(struct ownership *o)
         fence(o, "the lock is not ours any more");
         return -ESHUTDOWN;
     }
-    snprintf(o->cookie, sizeof(o->cookie), "%s", header.lock.holder.cookie);
+    use_cookie(o, header.lock.holder.cookie);
     if (o->io) {
         r = image_io_refresh(o->io, &header, NULL);
         if (r < 0)
@@ -357,7 +365,7 @@ static bool take_request(struct ownership *o, const struct header_notify *notify
     if (notify->op == NOTIFY_REQUEST_LOCK || !o->io || o->state != OWNERSHIP_OWNED)
         notify_encode_result(answer, -EROFS); /* a mounted volume keeps its owner */
     else if (owner_server_serves(notify->op))
-        return owner_server_take(o->server, notify, o->cookie, event, answer);
+        return owner_server_take(o->server, notify, event, answer);
     else
         notify_encode_result(answer, -EOPNOTSUPP);
     return false;
@@ -405,7 +413,7 @@ static void rewatch(struct ownership *o)
         refresh(o); /* somebody broke our lock; or it has a cookie that we did not hear of */
     if (r < 0)
         return;
-    snprintf(o->cookie, sizeof(o->cookie), "%s", cookie);
+    use_cookie(o, cookie);
     o->state = OWNERSHIP_OWNED;
     o->confirmed = clock_now();
     refresh(o); /* notifies were missed meanwhile */

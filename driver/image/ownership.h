@@ -71,10 +71,11 @@ enum ownership_state ownership_state(const struct ownership *ownership);
  * Others may take the image over once that is longer ago than the watch timeout. */
 int64_t ownership_confirmed(const struct ownership *ownership);
 
-/* Work that others ask an owner for by notify, as librbd's clients do: SNAP_CREATE, SNAP_REMOVE and
- * RESIZE (larger only), once it has its I/O (ownership_attach_io). Each is done by a thread of the
- * ownership, one after the other, so that ownership_run waits for none of them; the rest is refused
- * with -EOPNOTSUPP, and REQUEST_LOCK with -EROFS: an owner keeps its image. QUIESCE freezes like a
+/* Work that others ask an owner for by notify, as librbd's clients do: SNAP_CREATE, SNAP_REMOVE,
+ * RESIZE (larger only) and FLATTEN, once it has its I/O (ownership_attach_io). Each is done by a
+ * thread of the ownership, one after the other (a flatten's objects are copied beside them), so
+ * that ownership_run waits for none of them; the rest is refused with -EOPNOTSUPP, and REQUEST_LOCK
+ * with -EROFS: an owner keeps its image. QUIESCE freezes like a
  * snapshot does, for one client at a time (else -EBUSY), until its UNQUIESCE, or at most for
  * OWNERSHIP_FREEZE_MAX_MS. UNQUIESCE is answered, unlike by librbd: 0 when the freeze held until
  * then, or -ETIMEDOUT.

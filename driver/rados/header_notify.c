@@ -94,6 +94,7 @@ static void decode_body(struct decoder *d, uint8_t version, struct header_notify
     case NOTIFY_SNAP_REMOVE:
         decode_snapshot(d, version, notify);
         break;
+    case NOTIFY_FLATTEN:
     case NOTIFY_QUIESCE:
     case NOTIFY_UNQUIESCE:
         notify->id = decode_id(d);
@@ -161,6 +162,7 @@ static void encode_body(struct encoder *e, const struct header_notify *notify)
         if (notify->op == NOTIFY_SNAP_CREATE)
             encode_u64(e, notify->flags);
         break;
+    case NOTIFY_FLATTEN:
     case NOTIFY_QUIESCE:
     case NOTIFY_UNQUIESCE:
         encode_id(e, &notify->id);
@@ -198,6 +200,8 @@ const char *notify_describe(uint32_t op)
         return "create snapshot";
     case NOTIFY_SNAP_REMOVE:
         return "remove snapshot";
+    case NOTIFY_FLATTEN:
+        return "flatten";
     case NOTIFY_RESIZE:
         return "resize";
     case NOTIFY_QUIESCE:

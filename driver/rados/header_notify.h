@@ -55,7 +55,8 @@ struct header_notify {
     uint32_t op;        /* enum notify_op, or a number newer than it */
     uint64_t client_id; /* ACQUIRED, RELEASED, REQUEST_LOCK: who */
     uint64_t handle;
-    struct notify_id id;         /* RESIZE, SNAP_CREATE, SNAP_REMOVE, QUIESCE, UNQUIESCE, ASYNC_* */
+    struct notify_id id;         /* FLATTEN, RESIZE, SNAP_CREATE, SNAP_REMOVE, QUIESCE, UNQUIESCE,
+                                  * ASYNC_* */
     char snapshot[RBD_NAME_MAX]; /* SNAP_CREATE, SNAP_REMOVE */
     uint32_t namespace_type;     /* SNAP_*: enum rbd_namespace; others than USER are not read on */
     uint64_t flags;              /* SNAP_CREATE: enum notify_snap_flag */

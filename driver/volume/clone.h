@@ -34,10 +34,11 @@ int volume_clone(struct cluster *cluster, const char *source, const char *snapsh
 int volume_clone_from(struct cluster *cluster, const char *name,
                       const struct volume_options *options, int64_t deadline, struct error *err);
 
-/* Copy what a clone still shares, so that it needs its source no more. While it is mounted
- * nowhere: image/flatten.h. PROGRESS (may be NULL) counts objects and is called from this thread.
- * Cut off, it goes on where it was when called again. 0, also for what is no clone; -EBUSY (err
- * names the holder); -EROFS (access=ro); -ENOENT; -ETIMEDOUT; ... */
+/* Copy what a clone still shares, so that it needs its source no more: by its owner where it is
+ * mounted, beside its I/O, and by ourselves otherwise (image/flatten.h). PROGRESS (may be NULL)
+ * counts objects and is called from this thread. Cut off, it goes on where it was when called
+ * again. 0, also for what is no clone; -ESHUTDOWN (unmounted or taken over meanwhile); -EBUSY (err
+ * names the holder); -EROFS (access=ro, or a foreign owner); -ENOENT; -ETIMEDOUT; ... */
 int volume_flatten(struct cluster *cluster, const char *name,
                    void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                    int64_t deadline, struct error *err);

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/spawn.h"
+#include "base/thread.h"
 #include "volume/filesystem.h"
 #include "volume/superblock.h"
 
@@ -289,20 +289,14 @@ static void *mount_thread(void *arg)
     return NULL;
 }
 
-/* Start the thread with all signals blocked: they are for the program's own threads. */
 static int start_thread(struct mount_job *job)
 {
-    sigset_t all, before;
     pthread_t thread;
-    int r;
+    int r = thread_start(&thread, mount_thread, job);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_create(&thread, NULL, mount_thread, job);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r == 0)
         pthread_detach(thread);
-    return -r;
+    return r;
 }
 
 /* Wait for the thread up to the deadline; the job is not the caller's any more afterwards. */

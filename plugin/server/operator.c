@@ -39,8 +39,15 @@ static int run_held(const struct operator_call *call, struct operation *operatio
     if (r < 0)
         return r;
     r = run_connected(call, operation, err);
-    mounts_let_go(mounts, operation->slot);
+    operator_let_go(operation);
     return r;
+}
+
+void operator_let_go(struct operation *operation)
+{
+    if (operation->slot)
+        mounts_let_go(operation->driver->mounts, operation->slot);
+    operation->slot = NULL;
 }
 
 void operator_run(const struct operator_call *call, void *service,

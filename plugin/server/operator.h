@@ -49,6 +49,9 @@ struct operator_call {
 void operator_run(const struct operator_call *call, void *service,
                   const struct json_request *request, int64_t deadline, struct reply *reply);
 
+/* Hold the volume no longer: whatever else the call does, others may use it meanwhile. */
+void operator_let_go(struct operation *operation);
+
 /* The facts of volume "Name". */
 int operator_read_volume(const struct operation *operation, struct volume_facts *ret,
                          struct error *err);

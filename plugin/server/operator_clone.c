@@ -54,9 +54,11 @@ static int flatten(struct operation *operation, struct error *err)
     cleanup_volume_facts struct volume_facts facts = {0};
     int r = operator_read_volume(operation, &facts, err);
 
-    return r < 0 ? r
-                 : volume_flatten(operation->cluster, facts.name, NULL, NULL, operation->deadline,
-                                  err);
+    if (r < 0)
+        return r;
+    if (facts.lock.count > 0) /* its owner does it, and an unmount must not wait for that */
+        operator_let_go(operation);
+    return volume_flatten(operation->cluster, facts.name, NULL, NULL, operation->deadline, err);
 }
 
 static void handle_clone(void *service, const struct json_request *request, int64_t deadline,

@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import subprocess
 
 import pytest
 
@@ -47,6 +48,12 @@ class Radosvol:
         stdout, stderr = self.run(*words, status=1, **options)
         assert "radosvol: " in stderr, stderr
         return stderr
+
+    def start(self, *words):
+        """Run it in the background: a process whose output is text, for the caller to end."""
+        return subprocess.Popen([BUILD / "radosvol", *words], env=self.env, text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
 
     def on_terminal(self, answer, *words):
         """Run it on a terminal and type `answer`; returns (status, everything it printed)."""

@@ -298,12 +298,11 @@ class Operations:
         volume = self.volume(lambda volume: volume.parent or self.dice.random() < 0.05)
         if not volume:
             return None
-        self.ask(not volume.mounted, ("Volume.Flatten", {"Name": volume.name}),
+        self.ask(True, ("Volume.Flatten", {"Name": volume.name}),
                  ["flatten", volume.name],
                  ["flatten", "--no-progress", volume.name] if volume.parent else None)
         source = volume.parent.volume if volume.parent else volume
-        if not volume.mounted:
-            volume.part()
+        volume.part()
         return [volume, source] if source in self.model.volumes else [volume]
 
     # --- The trash ---

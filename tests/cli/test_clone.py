@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes out of volumes: with radosvol, over the socket, and with `docker volume create -o from=`."""
 
+import json
+import os
+import random
+import signal
+import time
+
 import pytest
 
-from lib.load import write_synced
+from lib import proc
+from lib.load import Fio, write_synced
 from lib.plugin import PluginError
 
 
@@ -41,8 +48,6 @@ def test_a_clone_of_a_mounted_volume_is_mounted_beside_it(plugin, volumes, rados
     assert cluster.rbd_json("snap", "ls", "source") == []
     assert plugin.call("Volume.Inspect", {"Name": "clone"})["Volume"]["Status"]["labels"] == {}
 
-    said = radosvol.fails("flatten", "clone")
-    assert "host-a" in said and "alive" in said
     volumes.unmount("source", source_id)
     with pytest.raises(PluginError, match="/clone: flatten or remove"):
         plugin.remove("source")
@@ -53,6 +58,81 @@ def test_a_clone_of_a_mounted_volume_is_mounted_beside_it(plugin, volumes, rados
     beside, _ = volumes.mount("clone")
     assert (beside / "kept").read_text() == "before"
     assert (beside / "own").read_text() == "mine"
+
+
+WAYS = {
+    "radosvol": lambda plugin, radosvol, cluster: radosvol.json("flatten", "clone"),
+    "socket": lambda plugin, radosvol, cluster: plugin.call("Volume.Flatten", {"Name": "clone"}),
+    "rbd": lambda plugin, radosvol, cluster: cluster.rbd("flatten", "--no-progress", "clone",
+                                                         timeout=120),
+}
+
+
+@pytest.mark.parametrize("way, fs", [("radosvol", "ext4"), ("socket", "xfs"), ("rbd", "ext4")])
+def test_a_clone_is_flattened_beside_its_load(plugin, volumes, radosvol, cluster, way, fs):
+    volumes.create("source", fs=fs)
+    path, an_id = volumes.mount("source")
+    content = random.Random(1).randbytes(24 << 20)
+    write_synced(path / "kept", content)
+    volumes.unmount("source", an_id)
+    plugin.create("clone", **{"from": "source"})
+    path, an_id = volumes.mount("clone")
+    load = Fio(path)
+    try:
+        WAYS[way](plugin, radosvol, cluster)
+        assert children(cluster, "source") == set() and not has_parent(cluster, "clone")
+        assert cluster.rbd_json("snap", "ls", "--all", "source") == []
+        passes = load.passes
+        proc.wait_until(lambda: load.passes > passes + 1, "fio goes on", seconds=60)
+        load.stop()
+    finally:
+        load.kill()
+        load.join(30)
+    assert (path / "kept").read_bytes() == content
+    volumes.unmount("clone", an_id)
+    plugin.remove("source")
+    path, _ = volumes.mount("clone")
+    assert (path / "kept").read_bytes() == content
+
+
+@pytest.fixture
+def long_flatten(plugin, volumes, radosvol):
+    """A clone that is mounted and takes some seconds to flatten: (its path, its mount's id, the
+    command that does it)."""
+    volumes.create("source", fs="xfs", size="100G")
+    path, an_id = volumes.mount("source")
+    write(path, "kept", "monday")
+    volumes.unmount("source", an_id)
+    plugin.create("clone", **{"from": "source"})
+    path, an_id = volumes.mount("clone")
+    command = radosvol.start("flatten", "clone", "--json")
+    time.sleep(1)
+    assert command.poll() is None
+    yield path, an_id, command
+    command.kill()
+    command.communicate()
+
+
+def test_an_unmount_ends_the_flatten_of_a_clone(volumes, cluster, long_flatten):
+    path, an_id, command = long_flatten
+    begun = time.monotonic()
+    volumes.unmount("clone", an_id)
+    assert time.monotonic() - begun < 15
+    _, said = command.communicate(timeout=30)
+    assert command.returncode == 1 and "flatten it again to go on" in said
+    assert has_parent(cluster, "clone")
+    path, _ = volumes.mount("clone")
+    assert (path / "kept").read_text() == "monday"
+
+
+def test_a_killed_blockds_successor_goes_on_with_the_flatten(plugin, cluster, long_flatten):
+    path, _, command = long_flatten
+    os.kill(plugin.blockd_pids()[0], signal.SIGKILL)
+    out, said = command.communicate(timeout=120)
+    assert command.returncode == 0, said
+    assert json.loads(out)["volume"] == "clone"
+    assert not has_parent(cluster, "clone") and children(cluster, "source") == set()
+    assert (path / "kept").read_text() == "monday"
 
 
 def test_clones_of_a_snapshot_over_the_socket(plugin, volumes, radosvol, cluster):

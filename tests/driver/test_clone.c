@@ -1,205 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "stock.h"
+#include "clones.h"
 
 #include <errno.h>
 #include <pthread.h>
 
-#include "image/clone.h"
-#include "image/flatten.h"
-#include "image/image.h"
-#include "image/io.h"
-#include "image/lifecycle.h"
 #include "image/owner_work.h"
 #include "image/ownership.h"
 #include "image/rollback.h"
-#include "image/snapshot.h"
 
 /* Clones: what they show, what their parents and snapshots keep showing, and that the stock rbd
- * command sees, reads and flattens ours as we do its. */
-
-#define MARK    "docker-volume-rados.test"
-#define ORDER   16
-#define OBJECT  (UINT64_C(1) << ORDER)
-#define OBJECTS 12
-#define SIZE    (OBJECTS * OBJECT)
-
-struct fixture {
-    struct cluster *control;
-    struct cluster *data;
-    const char *name;
-    struct image_header header;
-    struct snapshot snapshot; /* "base": objects 0 to 7 and 10 hold data */
-    uint8_t base[SIZE];
-};
-
-static void write_some(struct fixture *f, const char *id, uint64_t offset, size_t len, int byte)
-{
-    struct image_header header = {0};
-    struct image_io *io;
-    struct error err;
-    uint8_t *data = malloc(len);
-
-    assert_non_null(data);
-    memset(data, byte, len);
-    assert_ok(image_read_header(f->control, id, soon(), &header, &err), err);
-    assert_ok(image_io_open(f->data, &header, &io, &err), err);
-    assert_int_equal(image_run(io, byte ? IMAGE_WRITE : IMAGE_DISCARD, offset, len, data), 0);
-    assert_int_equal(image_run(io, IMAGE_FLUSH, 0, 0, NULL), 0);
-    image_io_close(io);
-    image_header_free(&header);
-    free(data);
-}
-
-static void make_parent(struct fixture *f)
-{
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
-    struct image_spec spec = {
-        .size = SIZE, .order = ORDER, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
-    struct error err;
-
-    assert_ok(image_prepare(f->control, f->name, &spec, soon(), &f->header, &err), err);
-    assert_ok(image_publish(f->control, f->name, f->header.id, soon(), &err), err);
-    write_some(f, f->header.id, 0, 8 * OBJECT, 'b');
-    write_some(f, f->header.id, 10 * OBJECT + 5000, 9000, 'c');
-    memset(f->base, 'b', 8 * OBJECT);
-    memset(f->base + 10 * OBJECT + 5000, 'c', 9000);
-    assert_ok(snapshot_create(f->control, f->header.id, "base", "host", soon(), &f->snapshot, &err),
-              err);
-    write_some(f, f->header.id, 0, SIZE, 'X'); /* what no clone may ever show */
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-
-    assert_non_null(f);
-    f->control = live_connect(CLUSTER_CONTROL);
-    f->data = live_connect(CLUSTER_DATA);
-    f->name = live_name("parent");
-    make_parent(f);
-    *state = f;
-    return 0;
-}
-
-static void remove_image(struct fixture *f, const char *name)
-{
-    struct spawn_result result;
-    char id[IMAGE_ID_MAX];
-    struct error err;
-
-    stock_try(&result, STOCK("snap", "purge", "--no-progress", name));
-    assert_ok(image_find(f->control, name, soon(), id, &err), err);
-    assert_ok(image_unpublish(f->control, name, id, MARK, soon(), &err), err);
-    assert_ok(image_delete(f->control, id, soon(), &err), err);
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    remove_image(f, f->name);
-    image_header_free(&f->header);
-    cluster_close(f->data);
-    cluster_close(f->control);
-    free(f);
-    return 0;
-}
-
-static struct rbd_parent parent_spec(struct fixture *f, const char *id, uint64_t snap_id)
-{
-    struct rbd_parent parent = {.pool_id = cluster_pool_id(f->control), .snap_id = snap_id};
-
-    snprintf(parent.image_id, sizeof(parent.image_id), "%s", id);
-    return parent;
-}
-
-/* A clone of SIZE bytes of the snapshot; its id. */
-static void make_clone(struct fixture *f, const char *name, const char *parent_id, uint64_t snap_id,
-                       uint64_t overlap, uint64_t size, uint8_t order, char id[IMAGE_ID_MAX])
-{
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
-    struct rbd_parent parent = parent_spec(f, parent_id, snap_id);
-    struct image_spec spec = {.size = size,
-                              .order = order,
-                              .data_pool_id = -1,
-                              .metadata = &mark,
-                              .metadata_count = 1,
-                              .parent = &parent,
-                              .overlap = overlap};
-    struct image_header header = {0};
-    struct error err;
-
-    assert_ok(image_prepare(f->control, name, &spec, soon(), &header, &err), err);
-    assert_ok(image_publish(f->control, name, header.id, soon(), &err), err);
-    snprintf(id, IMAGE_ID_MAX, "%s", header.id);
-    image_header_free(&header);
-}
-
-/* What we read of an image, and what rbd exports, are both DATA. */
-static void assert_holds(struct fixture *f, const char *name, const uint8_t *data, size_t size)
-{
-    uint8_t *ours = malloc(size);
-    uint8_t *theirs = stock_export(name, size);
-    struct image_header header = {0};
-    char id[IMAGE_ID_MAX];
-    struct image_io *io;
-    struct error err;
-
-    assert_non_null(ours);
-    assert_ok(image_find(f->control, name, soon(), id, &err), err);
-    assert_ok(image_read_header(f->control, id, soon(), &header, &err), err);
-    assert_int_equal(header.size, size);
-    assert_ok(image_io_open(f->data, &header, &io, &err), err);
-    memset(ours, 0xee, size);
-    assert_int_equal(image_run(io, IMAGE_READ, 0, size, ours), 0);
-    image_io_close(io);
-    image_header_free(&header);
-    assert_int_equal(memcmp(theirs, data, size), 0);
-    assert_int_equal(memcmp(ours, data, size), 0);
-    free(ours);
-    free(theirs);
-}
-
-static void assert_snapshot_holds(const char *name, const char *snapshot, const uint8_t *data,
-                                  size_t size)
-{
-    char spec[256];
-    uint8_t *theirs;
-
-    snprintf(spec, sizeof(spec), "%s@%s", name, snapshot);
-    theirs = stock_export(spec, size);
-    assert_int_equal(memcmp(theirs, data, size), 0);
-    free(theirs);
-}
-
-static struct image_header header_of(struct fixture *f, const char *id)
-{
-    struct image_header header = {0};
-    struct error err;
-
-    assert_ok(image_read_header(f->control, id, soon(), &header, &err), err);
-    return header;
-}
-
-static unsigned count_children(struct fixture *f)
-{
-    struct children children = {0};
-    unsigned count;
-    struct error err;
-
-    assert_ok(clone_children(f->control, f->header.id, f->snapshot.id, soon(), &children, &err),
-              err);
-    count = (unsigned)children.count;
-    children_free(&children);
-    return count;
-}
-
-static int flatten(struct fixture *f, const char *id, struct error *err)
-{
-    const struct flatten options = {.host = "host"};
-
-    return image_flatten(f->control, id, &options, soon(), err);
-}
+ * command sees, reads and flattens ours as we do its. test_flatten.c has the parting. */
 
 static void a_clone_shows_its_parents_snapshot(void **state)
 {
@@ -405,12 +215,6 @@ static void a_trashed_snapshot_goes_with_its_last_clone(void **state)
     remove_image(f, names[0]);
 }
 
-static int stop_after_some(void *arg, uint64_t done, uint64_t total)
-{
-    (void)arg;
-    return done > 0 && done < total;
-}
-
 /* Who ended the last need for it could not drop it, because the parent was in use. */
 static void a_snapshot_nobody_needs_does_not_keep_its_image(void **state)
 {
@@ -446,53 +250,6 @@ static void a_snapshot_nobody_needs_does_not_keep_its_image(void **state)
     make_parent(f); /* for the teardown */
 }
 
-static void flatten_can_be_stopped_and_goes_on(void **state)
-{
-    struct fixture *f = *state;
-    const char *name = live_name("clone");
-    const struct flatten stops = {.host = "host", .progress = stop_after_some};
-    struct image_header header;
-    struct ownership *ownership;
-    char id[IMAGE_ID_MAX];
-    struct error err;
-    int r;
-
-    make_clone(f, name, f->header.id, f->snapshot.id, SIZE, SIZE, ORDER, id);
-    r = image_flatten(f->control, id, &stops, soon(), &err);
-    assert_true(r == 0 || r == -ECANCELED); /* it may be too fast to be stopped */
-    assert_holds(f, name, f->base, SIZE);
-    /* parted from halfway: the parent has struck it off, and it still names the parent */
-    if (r == -ECANCELED) {
-        struct image_header before = header_of(f, id);
-
-        assert_ok(clone_strike_off(f->control, &before, soon(), &err), err);
-        image_header_free(&before);
-    }
-    assert_ok(ownership_acquire(f->control, id, "other", "", 15, soon(), &header, &ownership, &err),
-              err);
-    image_header_free(&header);
-    assert_int_equal(flatten(f, id, &err), -EBUSY);
-    assert_non_null(strstr(err.text, "other"));
-    ownership_release(ownership);
-    assert_ok(flatten(f, id, &err), err);
-    assert_ok(flatten(f, id, &err), err); /* again is nothing */
-    assert_holds(f, name, f->base, SIZE);
-    assert_int_equal(count_children(f), 0);
-    remove_image(f, name);
-}
-
-static void stock_clone(const char *parent, const char *name, const char *format,
-                        const char *features)
-{
-    char from[256];
-    char to[256];
-
-    snprintf(from, sizeof(from), "docker/%s", parent);
-    snprintf(to, sizeof(to), "docker/%s", name);
-    stock(STOCK("clone", "--rbd-default-clone-format", format, "--image-feature", features, from,
-                to));
-}
-
 static void stock_clones_are_read_written_and_flattened(void **state)
 {
     struct fixture *f = *state;
@@ -519,66 +276,6 @@ static void stock_clones_are_read_written_and_flattened(void **state)
     header = header_of(f, id);
     assert_int_equal(header.parent.pool_id, -1);
     image_header_free(&header);
-    assert_int_equal(count_children(f), 0);
-    assert_holds(f, name, expected, SIZE);
-    assert_snapshot_holds(name, "before", f->base, SIZE);
-    remove_image(f, name);
-    free(expected);
-}
-
-/* Without deep-flatten the snapshots of a flattened clone stay children; the last one ends that. */
-static void snapshots_without_deep_flatten_stay_children(void **state)
-{
-    struct fixture *f = *state;
-    const char *name = live_name("stock");
-    struct snapshot snapshot;
-    struct image_header header;
-    char spec[256];
-    char id[IMAGE_ID_MAX];
-    bool trashed;
-    struct error err;
-
-    snprintf(spec, sizeof(spec), "%s@base", f->name);
-    stock_clone(spec, name, "2", "layering,exclusive-lock");
-    assert_ok(image_find(f->control, name, soon(), id, &err), err);
-    for (unsigned i = 0; i < 2; i++)
-        assert_ok(
-            snapshot_create(f->control, id, i ? "two" : "one", "host", soon(), &snapshot, &err),
-            err);
-    write_some(f, id, 5000, 3 * OBJECT, 'w');
-    assert_ok(flatten(f, id, &err), err);
-    header = header_of(f, id);
-    assert_false(header.shows_parent);
-    assert_true(header.parent.pool_id >= 0);
-    image_header_free(&header);
-    assert_int_equal(count_children(f), 1);
-    assert_snapshot_holds(name, "one", f->base, SIZE);
-    assert_ok(snapshot_remove(f->control, id, "one", "host", soon(), &trashed, &err), err);
-    assert_int_equal(count_children(f), 1);
-    assert_ok(snapshot_remove(f->control, id, "two", "host", soon(), &trashed, &err), err);
-    assert_int_equal(count_children(f), 0);
-    header = header_of(f, id);
-    assert_int_equal(header.parent.pool_id, -1);
-    image_header_free(&header);
-    remove_image(f, name);
-}
-
-static void stock_flattens_ours(void **state)
-{
-    struct fixture *f = *state;
-    const char *name = live_name("clone");
-    uint8_t *expected = malloc(SIZE);
-    struct snapshot snapshot;
-    char id[IMAGE_ID_MAX];
-    struct error err;
-
-    assert_non_null(expected);
-    memcpy(expected, f->base, SIZE);
-    make_clone(f, name, f->header.id, f->snapshot.id, SIZE, SIZE, ORDER, id);
-    assert_ok(snapshot_create(f->control, id, "before", "host", soon(), &snapshot, &err), err);
-    write_some(f, id, 3 * OBJECT + 1, OBJECT, 0);
-    memset(expected + 3 * OBJECT + 1, 0, OBJECT);
-    stock(STOCK("flatten", "--no-progress", name));
     assert_int_equal(count_children(f), 0);
     assert_holds(f, name, expected, SIZE);
     assert_snapshot_holds(name, "before", f->base, SIZE);
@@ -750,12 +447,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_nobody_needs_does_not_keep_its_image, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(flatten_can_be_stopped_and_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(stock_clones_are_read_written_and_flattened, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(snapshots_without_deep_flatten_stay_children, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(stock_flattens_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(old_clones_too, setup, teardown),
         cmocka_unit_test_setup_teardown(a_parent_in_another_namespace, setup, teardown),
         cmocka_unit_test_setup_teardown(the_sweep_strikes_off_what_was_not_published, setup,

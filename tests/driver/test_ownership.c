@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "live.h"
+#include "serve.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "image/image.h"
@@ -100,42 +97,21 @@ static void the_lock_looks_like_librbds(void **state)
     assert_int_equal(lock.count, 0);
 }
 
-/* Serve notifies until told to stop, as the main loop of a blockd does. */
-struct server {
-    struct ownership *ownership;
-    atomic_bool stop;
-};
-
-static void *serve(void *arg)
-{
-    struct server *server = arg;
-
-    while (!atomic_load(&server->stop)) {
-        struct pollfd pfd = {.fd = ownership_fd(server->ownership), .events = POLLIN};
-
-        poll(&pfd, 1, 50);
-        ownership_run(server->ownership);
-    }
-    return NULL;
-}
-
 static void a_second_owner_is_refused_by_name(void **state)
 {
     struct fixture *f = *state;
     struct server server = {.ownership = acquire(f, "one")};
     struct ownership *second = NULL;
     struct image_header header = {0};
-    pthread_t thread;
     struct error err;
 
-    pthread_create(&thread, NULL, serve, &server);
+    serve_start(&server);
     assert_int_equal(ownership_acquire(f->control, f->header.id, "host-b", "two", 15, soon(),
                                        &header, &second, &err),
                      -EBUSY);
     assert_non_null(strstr(err.text, "host-a since 20"));
     assert_non_null(strstr(err.text, "it is alive"));
-    atomic_store(&server.stop, true);
-    pthread_join(thread, NULL);
+    serve_stop(&server);
     ownership_release(server.ownership);
     assert_ok(ownership_acquire(f->control, f->header.id, "host-b", "two", 15, soon(), &header,
                                 &second, &err),
@@ -173,14 +149,12 @@ static void the_owner_answers_as_librbd_expects(void **state)
 {
     struct fixture *f = *state;
     struct server server = {.ownership = acquire(f, "")};
-    pthread_t thread;
 
-    pthread_create(&thread, NULL, serve, &server);
+    serve_start(&server);
     assert_int_equal(ask_owner(f, NOTIFY_REQUEST_LOCK), -EROFS);
     assert_int_equal(ask_owner(f, NOTIFY_FLATTEN), -EROFS); /* without I/O it does nothing */
     assert_int_equal(ask_owner(f, NOTIFY_RELEASED_LOCK), 0);
-    atomic_store(&server.stop, true);
-    pthread_join(thread, NULL);
+    serve_stop(&server);
     assert_int_equal(lock_of(f).count, 1);
     ownership_release(server.ownership);
 }
@@ -197,27 +171,25 @@ static void the_owner_follows_the_header(void **state)
     struct encoder in = {0};
     char object[OBJECT_NAME_MAX];
     struct image_io *io;
-    pthread_t thread;
     uint64_t seen = 0;
     struct error err;
 
     assert_ok(image_io_open(f->data, &f->header, &io, &err), err);
     ownership_attach_io(server.ownership, io);
     ownership_on_resize(server.ownership, resized, &seen);
-    pthread_create(&thread, NULL, serve, &server);
+    serve_start(&server);
     rbd_encode_set_size(&in, 96 * MIB);
     name_header(object, f->header.id);
     assert_int_equal(op_call_write(cluster_io(f->control), object, "rbd", "set_size", &in, soon()),
                      0);
     encoder_free(&in);
-    assert_int_equal(ask_owner(f, NOTIFY_FLATTEN), -EOPNOTSUPP);
+    assert_int_equal(ask_owner(f, NOTIFY_SNAP_RENAME), -EOPNOTSUPP);
     assert_int_equal(ask_owner(f, NOTIFY_SNAP_CREATE), -EINVAL); /* without a name */
     /* the acknowledgement comes only after the refresh */
     assert_int_equal(ask_owner(f, NOTIFY_HEADER_UPDATE), 0);
     assert_int_equal(image_io_size(io), 96 * MIB);
     assert_int_equal(seen, 96 * MIB);
-    atomic_store(&server.stop, true);
-    pthread_join(thread, NULL);
+    serve_stop(&server);
     ownership_release(server.ownership);
     image_io_close(io);
 }
@@ -232,12 +204,11 @@ static void a_cookie_that_changed_unheard_is_no_fence(void **state)
     char object[OBJECT_NAME_MAX];
     char data[512] = {0};
     struct image_io *io;
-    pthread_t thread;
     struct error err;
 
     assert_ok(image_io_open(f->data, &f->header, &io, &err), err);
     ownership_attach_io(server.ownership, io);
-    pthread_create(&thread, NULL, serve, &server);
+    serve_start(&server);
     lock_encode_set_cookie(&in, RBD_LOCK_NAME, LOCK_EXCLUSIVE, lock.holder.cookie, RBD_LOCK_TAG,
                            "auto 4711");
     name_header(object, f->header.id);
@@ -246,8 +217,7 @@ static void a_cookie_that_changed_unheard_is_no_fence(void **state)
     encoder_free(&in);
     assert_int_equal(ask_owner(f, NOTIFY_HEADER_UPDATE), 0);
     assert_int_equal(image_run(io, IMAGE_WRITE, 0, sizeof(data), data), 0);
-    atomic_store(&server.stop, true);
-    pthread_join(thread, NULL);
+    serve_stop(&server);
     assert_int_equal(ownership_state(server.ownership), OWNERSHIP_OWNED);
     ownership_release(server.ownership);
     assert_int_equal(lock_of(f).count, 0);
@@ -264,12 +234,11 @@ static void a_broken_lock_is_never_written_again(void **state)
     char data[512] = {0};
     struct image_io *io;
     struct server server = {.ownership = o};
-    pthread_t thread;
     struct error err;
 
     assert_ok(image_io_open(f->data, &f->header, &io, &err), err);
     ownership_attach_io(o, io);
-    pthread_create(&thread, NULL, serve, &server);
+    serve_start(&server);
     lock_encode_break(&in, RBD_LOCK_NAME, lock.holder.client_id, lock.holder.cookie);
     name_header(object, f->header.id);
     assert_int_equal(
@@ -277,8 +246,7 @@ static void a_broken_lock_is_never_written_again(void **state)
     encoder_free(&in);
     ask_owner(f, NOTIFY_HEADER_UPDATE);
     assert_int_equal(image_run(io, IMAGE_WRITE, 0, sizeof(data), data), -ESHUTDOWN);
-    atomic_store(&server.stop, true);
-    pthread_join(thread, NULL);
+    serve_stop(&server);
     assert_int_equal(ownership_state(o), OWNERSHIP_FENCED);
     ownership_release(o);
     image_io_close(io);

@@ -15,6 +15,8 @@
     "0100000000000000 0a00000000000000"
 #define REAL_ASYNC_COMPLETE                                                                        \
     "07 01 20000000 | 05000000 | 8a37000000000000 405000cc247f0000 0100000000000000 00000000"
+#define REAL_FLATTEN                                                                               \
+    "07 01 1c000000 | 06000000 | e512000000000000 007305c0917f0000 0100000000000000"
 #define REAL_RESIZE                                                                                \
     "07 01 25000000 | 07000000 | 0000000800000000 | 1a10000000000000 507c01d0397f0000"             \
     "0100000000000000 | 00"
@@ -86,6 +88,7 @@ static void test_decode_without_client(void **state)
         {REAL_HEADER_UPDATE, NOTIFY_HEADER_UPDATE},
         {REAL_ASYNC_PROGRESS, NOTIFY_ASYNC_PROGRESS},
         {REAL_ASYNC_COMPLETE, NOTIFY_ASYNC_COMPLETE},
+        {REAL_FLATTEN, NOTIFY_FLATTEN},
         {REAL_RESIZE, NOTIFY_RESIZE},
         {REAL_SNAP_CREATE, NOTIFY_SNAP_CREATE},
         {REAL_SNAP_REMOVE, NOTIFY_SNAP_REMOVE},
@@ -123,6 +126,9 @@ static void test_decode_requests(void **state)
     assert_int_equal(notify.size, 128 << 20);
     assert_false(notify.allow_shrink);
     assert_id(&notify.id, 0x101a, 0x7f39d0017c50, 1);
+
+    assert_int_equal(decode(REAL_FLATTEN, &notify), 0);
+    assert_id(&notify.id, 0x12e5, 0x7f91c0057300, 1);
 
     assert_int_equal(decode(REAL_SNAP_CREATE, &notify), 0);
     assert_string_equal(notify.snapshot, "s1");
@@ -183,6 +189,7 @@ static void test_decode_old_requests(void **state)
 static void test_decode_truncated(void **state)
 {
     (void)state;
+    assert_truncated(REAL_FLATTEN, 1, try_notify);
     assert_truncated(REAL_RESIZE, 1, try_notify);
     assert_truncated(REAL_SNAP_REMOVE, 1, try_notify);
     assert_truncated(REAL_ASYNC_COMPLETE, 1, try_notify);
