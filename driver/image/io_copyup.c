@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "image/io_parts.h"
+#include "image/names.h"
 #include "rados/cls_rbd.h"
 
 /* Copying an object up from the parent, before a clone's first change to it:
@@ -125,7 +125,7 @@ static void copyup_written(rados_completion_t completion, void *arg)
 static int copyup_write(struct copyup *copyup, const struct encoder *in)
 {
     struct image_io *io = copyup->io;
-    char object[DATA_OBJECT_NAME_MAX];
+    char object[DATA_NAME_MAX];
     int r = rados_aio_create_completion2(copyup, copyup_written, &copyup->completion);
 
     if (r < 0) {
@@ -135,7 +135,7 @@ static int copyup_write(struct copyup *copyup, const struct encoder *in)
     copyup->write_op = rados_create_write_op();
     if (!copyup->write_op)
         return -ENOMEM;
-    snprintf(object, sizeof(object), "%s.%016llx", io->prefix, (unsigned long long)copyup->number);
+    name_data(object, io->prefix, copyup->number);
     rados_write_op_exec(copyup->write_op, "rbd", "sparse_copyup", (const char *)in->data, in->len,
                         NULL);
     return rados_aio_write_op_operate(copyup->write_op, io->bare, copyup->completion, object, NULL,

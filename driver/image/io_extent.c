@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "image/io_parts.h"
+#include "image/names.h"
 
 /* A request's part on one object. On an image without a parent, or behind what shows of it, that is
  * one operation. Where the parent shows:
@@ -108,14 +108,14 @@ static int start_change(struct image_io *io, struct extent *extent, const char *
 /* Start the operation on the object; its completion goes on. Called with the context locked. */
 static int start_operation(struct image_io *io, struct extent *extent)
 {
-    char object[DATA_OBJECT_NAME_MAX];
+    char object[DATA_NAME_MAX];
     int r = rados_aio_create_completion2(extent, extent_completed, &extent->completion);
 
     if (r < 0) {
         extent->completion = NULL;
         return r;
     }
-    snprintf(object, sizeof(object), "%s.%016llx", io->prefix, (unsigned long long)extent->number);
+    name_data(object, io->prefix, extent->number);
     switch (extent->request->kind) {
     case IMAGE_READ:
         return rados_aio_read(io->io, object, extent->completion, extent->buffer, extent->length,

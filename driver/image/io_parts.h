@@ -22,8 +22,6 @@
  * Locks, in this order: context, then idle_lock or copyups.lock. None is held while a request's
  * done() is called. */
 
-#define DATA_OBJECT_NAME_MAX (IMAGE_PREFIX_MAX + 20)
-
 struct copyup;
 TAILQ_HEAD(copyup_list, copyup);
 TAILQ_HEAD(request_queue, image_request);

@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -31,12 +30,6 @@ struct team {
 uint64_t object_count(const struct image_header *header, uint64_t size)
 {
     return (size >> header->order) + ((size & ((UINT64_C(1) << header->order) - 1)) != 0);
-}
-
-void object_name(const struct image_header *header, uint64_t number, char ret[OBJECT_DATA_NAME_MAX])
-{
-    snprintf(ret, OBJECT_DATA_NAME_MAX, "%s.%016llx", header->object_prefix,
-             (unsigned long long)number);
 }
 
 int object_open_pool(struct cluster *cluster, const struct image_header *header, rados_ioctx_t *ret,

@@ -11,12 +11,8 @@
 /* Go through the data objects of an image with a few threads, for what librados for C can do to one
  * object at a time only. */
 
-#define OBJECT_DATA_NAME_MAX (IMAGE_PREFIX_MAX + 20)
-
-/* How many objects SIZE bytes of the image make, and the name of one. */
+/* How many objects SIZE bytes of the image make. */
 uint64_t object_count(const struct image_header *header, uint64_t size);
-void object_name(const struct image_header *header, uint64_t number,
-                 char ret[OBJECT_DATA_NAME_MAX]);
 
 /* The pool of an image's data objects. 0 or negative errno with err; rados_ioctx_destroy. */
 int object_open_pool(struct cluster *cluster, const struct image_header *header, rados_ioctx_t *ret,

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "image/names.h"
 #include "image/object_walk.h"
 
 /* Each object is looked at now and at the snapshot, asked for together; the same version (or no
@@ -53,10 +54,10 @@ static int do_object(void *arg, uint64_t number)
 {
     struct work *work = arg;
     bool is_in_snapshot = number < work->snap_objects;
-    char object[OBJECT_DATA_NAME_MAX];
+    char object[DATA_NAME_MAX];
     int r;
 
-    object_name(work->what->header, number, object);
+    name_data(object, work->what->header->object_prefix, number);
     r = is_in_snapshot ? has_changed(work, object) : 1;
     if (r == 1) {
         r = change(work, object, is_in_snapshot);

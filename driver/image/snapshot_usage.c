@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "image/names.h"
 #include "image/object_walk.h"
 
 /* The states of an image, the oldest first: its snapshots, then what it holds now. */
@@ -56,12 +57,12 @@ static int do_object(void *arg, uint64_t number)
 {
     struct work *work = arg;
     cleanup_free struct view *views = calloc(work->count, sizeof(*views));
-    char object[OBJECT_DATA_NAME_MAX];
+    char object[DATA_NAME_MAX];
     int r;
 
     if (!views)
         return -ENOMEM;
-    object_name(work->header, number, object);
+    name_data(object, work->header->object_prefix, number);
     r = look_at_all(work, object, number, views);
     for (size_t i = 0; r == 0 && i < work->count; i++) {
         uint64_t before = i > 0 ? views[i - 1].version : 0;
