@@ -16,18 +16,13 @@
 #include "image/flatten_steps.h"
 #include "image/names.h"
 #include "image/owner_flatten.h"
-#include "image/owner_work.h"
+#include "image/owner_service.h"
 #include "rados/op.h"
 
-/* Times. Who asks hears nothing until the end and gives us up after 30 s (librbd's
- * rbd_request_timed_out_seconds, and OWNER_SILENT_MS), so all of it stays below; and what happens
- * while the file system is frozen stays below OWNERSHIP_FREEZE_MAX_MS. */
-#define FREEZE_MS 12000 /* until it is frozen: much to be written out first */
-#define PAUSE_MS  4000  /* frozen, for requests under way */
-#define ADD_MS    4000  /* frozen and paused */
-#define WORK_MS   10000 /* whatever else a request needs */
+/* Times. */
 #define FOLLOW_MS 5000  /* the main loop, to follow the header */
 #define TELL_MS   5000  /* others, to hear of it */
+#define READ_MS   10000 /* a header */
 
 /* How often who waits for a flatten hears how far it is. */
 #define PROGRESS_MS 2000
@@ -54,12 +49,10 @@ struct recent {
 };
 
 struct owner_server {
-    struct cluster *cluster;
+    struct owner_service service; /* frozen or not is the thread's business */
     char id[IMAGE_ID_MAX];
     char object[OBJECT_NAME_MAX];
     struct watch *watch;
-    struct image_io *io;
-    struct ownership_hooks hooks;
 
     pthread_mutex_t lock; /* from here to "recent" */
     pthread_cond_t changed;
@@ -76,8 +69,6 @@ struct owner_server {
     unsigned recent_next;
 
     pthread_t thread;
-    int64_t frozen_until; /* the thread's: a QUIESCE holds until then; 0: none does */
-    struct notify_id frozen_for;
     struct owner_flatten *flatten; /* the thread's, until it has ended: who fills "copying" */
     int64_t progress_told;         /* the copying thread's */
 };
@@ -89,125 +80,17 @@ static bool has_id(const struct notify_id *id)
 
 /* The thread's work. */
 
-static int freeze(struct owner_server *server, struct error *err)
-{
-    if (!server->hooks.freeze)
-        return 0;
-    return server->hooks.freeze(server->hooks.arg, deadline_in_ms(FREEZE_MS), err);
-}
-
-static int thaw(struct owner_server *server)
-{
-    return server->hooks.thaw ? server->hooks.thaw(server->hooks.arg) : 0;
-}
-
-/* Add the snapshot while nothing is written. */
-static int add_paused(struct owner_server *server, const struct owned_image *image,
-                      const char *name, struct error *err)
-{
-    uint64_t snap_id;
-    int r = image_io_pause(server->io, deadline_in_ms(PAUSE_MS));
-
-    if (r < 0)
-        return error_errno(err, r, "the cluster does not end what was written before snapshot '%s'",
-                           name);
-    r = owned_snapshot_add(image, name, deadline_in_ms(ADD_MS), &snap_id, err);
-    image_io_resume(server->io);
-    return r;
-}
-
-static int create_snapshot(struct owner_server *server, const struct owned_image *image,
-                           const struct header_notify *request, struct error *err)
-{
-    const bool freezes = server->frozen_until == 0 && !(request->flags & NOTIFY_SNAP_SKIP_QUIESCE);
-    bool frozen = false;
-    int r = freezes ? freeze(server, err) : 0;
-
-    if (r < 0 && !(request->flags & NOTIFY_SNAP_IGNORE_QUIESCE_ERROR))
-        return r;
-    frozen = freezes && r == 0;
-    r = add_paused(server, image, request->snapshot, err);
-    if (!frozen || thaw(server) == 0 || r < 0)
-        return r;
-    /* It is not known whether the file system was still frozen when it counted. */
-    owned_snapshot_remove(image, request->snapshot, deadline_in_ms(WORK_MS), NULL);
-    return error_set(err, -ETIMEDOUT,
-                     "the file system did not stay frozen for as long as snapshot '%s' took",
-                     request->snapshot);
-}
-
-/* Each freeze is of one request: who asked for it is to hear at its end whether it held, which a
- * second request's end in between would make a lie. */
-static int quiesce(struct owner_server *server, const struct notify_id *id, struct error *err)
-{
-    int r;
-
-    if (server->frozen_until != 0)
-        return error_set(err, -EBUSY, "it is frozen for client %" PRIu64 " already",
-                         server->frozen_for.client_id);
-    r = freeze(server, err);
-    if (r == 0) {
-        server->frozen_until = deadline_in_ms(OWNERSHIP_FREEZE_MAX_MS);
-        server->frozen_for = *id;
-    }
-    return r;
-}
-
-static int end_quiesce(struct owner_server *server)
-{
-    server->frozen_until = 0;
-    return thaw(server);
-}
-
-static int unquiesce(struct owner_server *server, const struct notify_id *id, struct error *err)
-{
-    if (server->frozen_until == 0 || !notify_same_id(&server->frozen_for, id) ||
-        end_quiesce(server) < 0)
-        return error_set(err, -ETIMEDOUT, "that freeze had ended before");
-    return 0;
-}
-
-/* All its objects are copied, or could not be. */
-static int end_flatten(struct owner_server *server, const struct owned_image *image,
-                       const struct job *job, struct error *err)
-{
-    cleanup_image_header struct image_header header = {0};
-    int64_t deadline = deadline_in_ms(WORK_MS);
-    int r = job->result;
-
-    if (r < 0)
-        return error_errno(err, r, "cannot copy all objects");
-    r = image_read_header(server->cluster, server->id, deadline, &header, err);
-    return r < 0 || !header.shows_parent ? r : flatten_part(image, &header, deadline, err);
-}
-
-static int work(struct owner_server *server, struct job *job, struct error *err)
+static int work(struct owner_server *server, const struct job *job, struct error *err)
 {
     char cookie[LOCK_COOKIE_MAX];
-    const struct owned_image image = {
-        .cluster = server->cluster, .id = server->id, .cookie = cookie, .io = server->io};
-    const struct header_notify *request = &job->request;
 
+    if (job->result < 0)
+        return error_errno(err, job->result, "cannot copy all objects");
     {
         WITH_LOCK(&server->lock);
         memcpy(cookie, server->cookie, sizeof(cookie));
     }
-
-    switch (request->op) {
-    case NOTIFY_SNAP_CREATE:
-        return create_snapshot(server, &image, request, err);
-    case NOTIFY_SNAP_REMOVE:
-        return owned_snapshot_remove(&image, request->snapshot, deadline_in_ms(WORK_MS), err);
-    case NOTIFY_FLATTEN:
-        return end_flatten(server, &image, job, err);
-    case NOTIFY_RESIZE:
-        return owned_resize(&image, request->size, deadline_in_ms(WORK_MS), err);
-    case NOTIFY_QUIESCE:
-        return quiesce(server, &request->id, err);
-    case NOTIFY_UNQUIESCE:
-        return unquiesce(server, &request->id, err);
-    }
-    return error_set(err, -EOPNOTSUPP, "request %u is not served", request->op);
+    return owner_service_do(&server->service, &job->request, cookie, err);
 }
 
 static int tell(struct owner_server *server, const struct header_notify *notify, int64_t deadline)
@@ -215,7 +98,7 @@ static int tell(struct owner_server *server, const struct header_notify *notify,
     cleanup_encoder struct encoder payload = {0};
 
     notify_encode(&payload, notify);
-    return op_notify(cluster_io(server->cluster), server->object, &payload, TELL_MS, NULL,
+    return op_notify(cluster_io(server->service.cluster), server->object, &payload, TELL_MS, NULL,
                      deadline);
 }
 
@@ -302,7 +185,8 @@ static void start_copying(struct owner_server *server)
     const struct owner_flatten_hooks hooks = {
         .look = look_while_copying, .ended = copying_ended, .arg = server};
     cleanup_image_header struct image_header header = {0};
-    int r = image_read_header(server->cluster, server->id, deadline_in_ms(WORK_MS), &header, NULL);
+    int r = image_read_header(server->service.cluster, server->id, deadline_in_ms(READ_MS), &header,
+                              NULL);
 
     if (r < 0 || !flatten_must_copy(&header)) {
         copying_ended(server, r);
@@ -310,7 +194,7 @@ static void start_copying(struct owner_server *server)
     }
     owner_flatten_join(steal_pointer(&server->flatten)); /* a former one, which has ended */
     server->progress_told = clock_now();
-    r = owner_flatten_start(server->io, header.parent_overlap, &hooks, &server->flatten);
+    r = owner_flatten_start(server->service.io, header.parent_overlap, &hooks, &server->flatten);
     if (r < 0)
         copying_ended(server, r);
 }
@@ -337,8 +221,9 @@ static void do_job(struct owner_server *server, struct job *job)
     job->result = work(server, job, &err);
     log_debug("%s: request %u of client %" PRIu64 ": %d %s", server->object, job->request.op,
               job->request.id.client_id, job->result, err.text);
-    if (server->hooks.report)
-        server->hooks.report(server->hooks.arg, &job->request, job->result, err.text);
+    if (server->service.hooks.report)
+        server->service.hooks.report(server->service.hooks.arg, &job->request, job->result,
+                                     err.text);
     if (job->result == 0 && changes_header(job->request.op))
         announce(server);
 }
@@ -375,9 +260,9 @@ static struct job *next_job(struct owner_server *server, bool *ret_end)
     WITH_LOCK(&server->lock);
 
     while (STAILQ_EMPTY(&server->todo) && !server->closing) {
-        struct timespec until = deadline_timespec(server->frozen_until);
+        struct timespec until = deadline_timespec(server->service.frozen_until);
 
-        if (server->frozen_until == 0)
+        if (server->service.frozen_until == 0)
             pthread_cond_wait(&server->changed, &server->lock);
         else if (pthread_cond_timedwait(&server->changed, &server->lock, &until) == ETIMEDOUT)
             break;
@@ -404,8 +289,9 @@ static void *serve(void *arg)
             do_job(server, job);
             end_job(server, job);
         }
-        if (server->frozen_until != 0 && (end || deadline_left_ms(server->frozen_until) == 0))
-            end_quiesce(server);
+        if (server->service.frozen_until != 0 &&
+            (end || deadline_left_ms(server->service.frozen_until) == 0))
+            owner_service_end_quiesce(&server->service);
     }
     return NULL;
 }
@@ -427,9 +313,10 @@ int owner_server_open(struct cluster *cluster, const char *id, struct watch *wat
 
     if (!server)
         return -ENOMEM;
-    server->cluster = cluster;
+    server->service.cluster = cluster;
     server->watch = watch;
     snprintf(server->id, sizeof(server->id), "%s", id);
+    server->service.id = server->id;
     name_header(server->object, id);
     STAILQ_INIT(&server->todo);
     STAILQ_INIT(&server->copying);
@@ -442,12 +329,12 @@ int owner_server_open(struct cluster *cluster, const char *id, struct watch *wat
 
 void owner_server_attach_io(struct owner_server *server, struct image_io *io)
 {
-    server->io = io;
+    server->service.io = io;
 }
 
 void owner_server_set_hooks(struct owner_server *server, const struct ownership_hooks *hooks)
 {
-    server->hooks = *hooks;
+    server->service.hooks = *hooks;
 }
 
 void owner_server_use_cookie(struct owner_server *server, const char *cookie)
@@ -554,7 +441,7 @@ static int check(const struct owner_server *server, const struct header_notify *
         if (request->snapshot[0] == '\0')
             return -EINVAL;
     }
-    if (request->op == NOTIFY_RESIZE && request->size < image_io_size(server->io))
+    if (request->op == NOTIFY_RESIZE && request->size < image_io_size(server->service.io))
         return -EINVAL;
     return 0;
 }
