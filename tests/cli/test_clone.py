@@ -77,13 +77,13 @@ def test_a_clone_is_flattened_beside_its_load(plugin, volumes, radosvol, cluster
     volumes.unmount("source", an_id)
     plugin.create("clone", **{"from": "source"})
     path, an_id = volumes.mount("clone")
-    load = Fio(path)
+    load = Fio(path, mib=4)
     try:
         WAYS[way](plugin, radosvol, cluster)
         assert children(cluster, "source") == set() and not has_parent(cluster, "clone")
         assert cluster.rbd_json("snap", "ls", "--all", "source") == []
         passes = load.passes
-        proc.wait_until(lambda: load.passes > passes + 1, "fio goes on", seconds=60)
+        proc.wait_until(lambda: load.passes > passes, "fio goes on", seconds=60)
         load.stop()
     finally:
         load.kill()
@@ -99,7 +99,7 @@ def test_a_clone_is_flattened_beside_its_load(plugin, volumes, radosvol, cluster
 def long_flatten(plugin, volumes, radosvol):
     """A clone that is mounted and takes some seconds to flatten: (its path, its mount's id, the
     command that does it)."""
-    volumes.create("source", fs="xfs", size="100G")
+    volumes.create("source", fs="xfs", size="40G")
     path, an_id = volumes.mount("source")
     write(path, "kept", "monday")
     volumes.unmount("source", an_id)
