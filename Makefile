@@ -50,6 +50,7 @@ BLOCKD_MAIN     := driver/block/blockd.c
 FREEZE_MAIN     := driver/volume/freeze.c
 SERVER_MAIN     := plugin/server/main.c
 CLI_MAIN        := cli/main.c
+KEEPER_SRCS     := driver/block/keeper.c driver/block/fd_list.c
 DRIVER_SRCS     := $(filter-out $(BLOCKD_MAIN) $(FREEZE_MAIN),$(wildcard driver/*/*.c))
 COMMON_SRCS     := $(wildcard plugin/*.c)
 SERVER_SRCS     := $(filter-out $(SERVER_MAIN),$(wildcard plugin/server/*.c))
@@ -96,7 +97,7 @@ $(BUILD)/libcli.a: $(call obj,$(CLI_SRCS))
 	$(AR) rcs $@ $^
 
 # The supervisor links neither librados nor jansson: it must be small and must not die.
-$(BUILD)/docker-volume-rados: $(call obj,$(SUPERVISOR_SRCS) $(COMMON_SRCS) driver/block/keeper.c \
+$(BUILD)/docker-volume-rados: $(call obj,$(SUPERVISOR_SRCS) $(COMMON_SRCS) $(KEEPER_SRCS) \
                               $(wildcard driver/base/*.c))
 	$(CC) $(LDFLAGS) -o $@ $^
 $(BUILD)/docker-volume-rados-server: $(call obj,$(SERVER_MAIN)) $(BUILD)/libserver.a $(BUILD)/libdriver.a
@@ -106,7 +107,7 @@ $(BUILD)/radosvol-blockd: $(call obj,$(BLOCKD_MAIN)) $(BUILD)/libdriver.a
 
 # Runs while a file system is frozen, and needs hardly anything.
 $(BUILD)/radosvol-freeze: $(call obj,$(FREEZE_MAIN) driver/volume/mountinfo.c \
-                          driver/block/keeper.c $(wildcard driver/base/*.c))
+                          $(KEEPER_SRCS) $(wildcard driver/base/*.c))
 	$(CC) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/radosvol: $(call obj,$(CLI_MAIN) $(COMMON_SRCS)) $(BUILD)/libcli.a $(BUILD)/libdriver.a

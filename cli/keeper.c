@@ -20,53 +20,18 @@
  * fails its users instead of having them wait for nobody. When it dies itself nothing happens, for
  * the blockd has its own copies. */
 
-struct kept {
-    char name[KEEPER_NAME_MAX];
-    int fd;
-};
-
-struct shelf {
-    struct kept kept[KEEPER_FDS_MAX];
-    unsigned count;
-};
-
-/* In the order in which they came: keeper.h says why. */
-static void drop_all(struct shelf *shelf)
-{
-    for (unsigned i = 0; i < shelf->count; i++)
-        close(shelf->kept[i].fd);
-    shelf->count = 0;
-}
-
-static void forget(struct shelf *shelf, const char *name)
-{
-    for (unsigned i = 0; i < shelf->count; i++) {
-        if (strcmp(shelf->kept[i].name, name) != 0)
-            continue;
-        close(shelf->kept[i].fd);
-        shelf->count--;
-        memmove(&shelf->kept[i], &shelf->kept[i + 1], (shelf->count - i) * sizeof(shelf->kept[0]));
-        return;
-    }
-}
-
 /* FD, or -1 to forget, as the blockd said. */
-static void shelve(struct shelf *shelf, const char *name, int fd)
+static void shelve(struct fd_list *shelf, const char *name, int fd)
 {
-    forget(shelf, name);
-    if (fd >= 0 && shelf->count == KEEPER_FDS_MAX) {
-        close(fd);
-    } else if (fd >= 0) {
-        struct kept *kept = &shelf->kept[shelf->count++];
-
-        snprintf(kept->name, sizeof(kept->name), "%s", name);
-        kept->fd = fd;
-    }
+    if (fd >= 0)
+        fd_list_put(shelf, name, fd);
+    else
+        fd_list_remove(shelf, name);
 }
 
 int command_keeper(struct cli *cli, int argc, char *argv[])
 {
-    struct shelf shelf = {0};
+    struct fd_list shelf = {0};
     char name[KEEPER_NAME_MAX];
     struct error err;
     int ends[2];
@@ -91,7 +56,7 @@ int command_keeper(struct cli *cli, int argc, char *argv[])
     keeper_send(ends[0], "", -1); /* no predecessor left anything */
     while ((r = keeper_receive(ends[0], name, &fd)) == 0)
         shelve(&shelf, name, fd);
-    drop_all(&shelf);
+    fd_list_drop(&shelf);
     waitpid(pid, NULL, 0);
     return 0;
 }

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "block/fd_list.h"
 #include "block/fuse_mount.h"
 #include "block/fuse_serve.h"
 #include "block/fuse_wire.h"
@@ -161,7 +162,7 @@ static int start_session(int fuse_fd, int root_fd, struct image_io *io,
     return 0;
 }
 
-int fuse_session_open(struct image_io *io, const struct backend_settings *settings,
+int fuse_session_open(struct image_io *io, const struct backend_settings *settings, int below,
                       struct fuse_session **ret, struct error *err)
 {
     int fuse_fd;
@@ -170,7 +171,7 @@ int fuse_session_open(struct image_io *io, const struct backend_settings *settin
 
     if (r < 0)
         return r;
-    return start_session(fuse_fd, root_fd, io, settings, ret, err);
+    return start_session(fd_raise(fuse_fd, below), root_fd, io, settings, ret, err);
 }
 
 int fuse_session_resume(int fuse_fd, int root_fd, struct image_io *io,

@@ -15,8 +15,9 @@
 
 struct fuse_session;
 
-/* A new file system. NAME names the file. IO and NAME are borrowed until fuse_session_end. */
-int fuse_session_open(struct image_io *io, const struct backend_settings *settings,
+/* A new file system. NAME names the file. IO and NAME are borrowed until fuse_session_end. The
+ * session's descriptor gets a number above BELOW (fd_list.h says what for). */
+int fuse_session_open(struct image_io *io, const struct backend_settings *settings, int below,
                       struct fuse_session **ret, struct error *err);
 
 /* Go on with a predecessor's. The descriptors are taken over, also on failure.

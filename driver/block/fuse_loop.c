@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "block/backend.h"
+#include "block/fd_list.h"
 #include "block/fuse.h"
 #include "block/fuse_mount.h"
 #include "block/loop.h"
@@ -38,8 +40,7 @@ struct backend {
     char device[LOOP_DEVICE_MAX];
 };
 
-/* In the order in which they are forgotten, too: closing the last "loop" writes out what is cached,
- * which must find either someone who serves it or a session that is aborted. */
+/* In the order in which they must be closed (fd_list.h). */
 static const char *const kept_names[] = {"fuse", "root", "loop"};
 
 static void forget(struct fd_keeper *keeper)
@@ -107,21 +108,29 @@ static int update_size(struct backend *backend, struct error *err)
                          err);
 }
 
+/* The device's descriptor is the last to be opened and must be the last to be closed, also by a
+ * death: its number is taken first. */
 static int start(struct backend *backend, struct image_io *io,
                  const struct backend_settings *settings, struct error *err)
 {
+    cleanup_close int place = open("/dev/null", O_RDONLY | O_CLOEXEC);
     cleanup_close int file = -1;
-    int r = fuse_session_open(io, settings, &backend->session, err);
+    cleanup_close int loop_fd = -1;
+    int r;
 
+    if (place < 0)
+        return error_errno(err, -errno, "cannot attach a device");
+    r = fuse_session_open(io, settings, place, &backend->session, err);
+    if (r == 0)
+        r = fuse_session_open_file(backend->session, &file, err);
+    if (r == 0)
+        r = loop_attach(file, settings->name, settings->logical_block_bytes, backend->read_only,
+                        backend->device, &loop_fd, err);
     if (r < 0)
         return r;
-    r = fuse_session_open_file(backend->session, &file, err);
-    if (r < 0)
-        return r;
-    r = loop_attach(file, settings->name, settings->logical_block_bytes, backend->read_only,
-                    backend->device, &backend->loop_fd, err);
-    if (r < 0)
-        return r;
+    if (dup3(loop_fd, place, O_CLOEXEC) < 0)
+        return error_errno(err, -errno, "cannot attach a device");
+    backend->loop_fd = steal_fd(&place);
     return keep(backend, err);
 }
 
@@ -141,6 +150,7 @@ static int resume(struct backend *backend, struct image_io *io,
         return 1;
     }
     r = loop_device(loop_fd, backend->device, err);
+    fuse_fd = fd_raise(fuse_fd, loop_fd);
     if (r == 0)
         r = fuse_session_resume(steal_fd(&fuse_fd), steal_fd(&root_fd), io, settings,
                                 &backend->session, err);

@@ -30,6 +30,15 @@ int keeper_send(int socket, const char *name, int fd)
     return packet_send(socket, &packet, sizeof(packet), fd, MSG_DONTWAIT);
 }
 
+int keeper_send_all(int socket, const struct fd_list *list)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < list->count && r == 0; i++)
+        r = keeper_send(socket, list->items[i].name, list->items[i].fd);
+    return r;
+}
+
 int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd)
 {
     struct keeper_packet packet;
@@ -48,61 +57,18 @@ int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd)
     return 0;
 }
 
-/* What the supervisor has, or will have once there is one again. The copies are our own, so that
- * they can be given to a new supervisor whatever their user does with his. */
-struct kept {
-    char name[KEEPER_NAME_MAX];
-    int fd;
-};
-
 struct keeper_client {
     struct fd_keeper keeper; /* first, so that one is the other */
     pthread_mutex_t lock;    /* everything below: what is kept here and there never differs */
     int socket;
-    unsigned count;
-    struct kept kept[KEEPER_FDS_MAX];
+    /* What the supervisor has, or will have once there is one again. The copies are our own, so
+     * that they can be given to a new supervisor whatever their user does with his. */
+    struct fd_list kept;
 };
 
 static struct keeper_client *client_of(struct fd_keeper *keeper)
 {
     return (struct keeper_client *)keeper;
-}
-
-static struct kept *find(struct keeper_client *client, const char *name)
-{
-    for (unsigned i = 0; i < client->count; i++) {
-        if (strcmp(client->kept[i].name, name) == 0)
-            return &client->kept[i];
-    }
-    return NULL;
-}
-
-static void forget(struct keeper_client *client, const char *name)
-{
-    struct kept *kept = find(client, name);
-    unsigned i;
-
-    if (!kept)
-        return;
-    close(kept->fd);
-    i = (unsigned)(kept - client->kept);
-    client->count--;
-    memmove(kept, kept + 1, (client->count - i) * sizeof(*kept));
-}
-
-/* Takes FD over. */
-static int remember(struct keeper_client *client, const char *name, int fd)
-{
-    struct kept *kept = &client->kept[client->count];
-
-    if (client->count == KEEPER_FDS_MAX) {
-        close(fd);
-        return -ENOSPC;
-    }
-    snprintf(kept->name, sizeof(kept->name), "%s", name);
-    kept->fd = fd;
-    client->count++;
-    return 0;
 }
 
 static bool is_gone(int r)
@@ -118,17 +84,18 @@ static int store(struct fd_keeper *keeper, const char *name, int fd)
 
     if (name[0] == '\0' || strlen(name) >= KEEPER_NAME_MAX)
         return -EINVAL;
-    forget(client, name);
     if (fd >= 0) {
         int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
-        r = copy < 0 ? -errno : remember(client, name, copy);
+        r = copy < 0 ? -errno : fd_list_put(&client->kept, name, copy);
+    } else {
+        fd_list_remove(&client->kept, name);
     }
     if (r == 0)
         r = keeper_send(client->socket, name, fd);
     if (r == 0 || is_gone(r))
         return 0;
-    forget(client, name);
+    fd_list_remove(&client->kept, name);
     return r;
 }
 
@@ -136,9 +103,9 @@ static int fetch(struct fd_keeper *keeper, const char *name)
 {
     struct keeper_client *client = client_of(keeper);
     WITH_LOCK(&client->lock);
-    const struct kept *kept = find(client, name);
+    int fd = fd_list_get(&client->kept, name);
 
-    return kept ? fcntl(kept->fd, F_DUPFD_CLOEXEC, 0) : -1;
+    return fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 }
 
 int keeper_client_adopt(struct fd_keeper *keeper, int socket, const char *control_name, int control)
@@ -149,12 +116,8 @@ int keeper_client_adopt(struct fd_keeper *keeper, int socket, const char *contro
 
     close(client->socket);
     client->socket = socket;
-    for (unsigned i = 0; i < client->count; i++) {
-        r = keeper_send(socket, client->kept[i].name, client->kept[i].fd);
-        if (r < 0)
-            return r;
-    }
-    return keeper_send(socket, control_name, control);
+    r = keeper_send_all(socket, &client->kept);
+    return r < 0 ? r : keeper_send(socket, control_name, control);
 }
 
 unsigned keeper_client_count(struct fd_keeper *keeper)
@@ -162,7 +125,7 @@ unsigned keeper_client_count(struct fd_keeper *keeper)
     struct keeper_client *client = client_of(keeper);
     WITH_LOCK(&client->lock);
 
-    return client->count;
+    return client->kept.count;
 }
 
 /* Take one packet in: 0, 1 at the end of the list, or negative errno. */
@@ -182,7 +145,7 @@ static int take(struct keeper_client *client, int64_t deadline)
     if (r < 0)
         return r;
     if (fd >= 0)
-        return name[0] == '\0' ? (close(fd), -EBADMSG) : remember(client, name, fd);
+        return name[0] == '\0' ? (close(fd), -EBADMSG) : fd_list_put(&client->kept, name, fd);
     return name[0] == '\0' ? 1 : -EBADMSG;
 }
 
@@ -216,7 +179,7 @@ void keeper_client_forget(struct fd_keeper *keeper)
     char name[KEEPER_NAME_MAX];
 
     while (keeper_client_count(keeper) > 0) {
-        memcpy(name, client->kept[0].name, sizeof(name));
+        memcpy(name, client->kept.items[0].name, sizeof(name));
         keeper->store(keeper, name, -1);
     }
 }
@@ -228,8 +191,7 @@ void keeper_client_free(struct fd_keeper *keeper)
     if (!keeper)
         return;
     client = client_of(keeper);
-    for (unsigned i = 0; i < client->count; i++)
-        close(client->kept[i].fd);
+    fd_list_drop(&client->kept);
     close(client->socket);
     pthread_mutex_destroy(&client->lock);
     free(client);

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "block/backend.h"
+#include "block/fd_list.h"
 
 /* The wire between a blockd and the supervisor that keeps its descriptors: SOCK_SEQPACKET,
  * inherited by the blockd as descriptor 4. One packet names one descriptor, which travels with it
@@ -13,12 +14,10 @@
  * From the blockd, a packet with a descriptor keeps it under its name in place of any other, and
  * one without a descriptor makes the supervisor close what it has under that name (a loop device
  * goes away only when its last descriptor is closed, so a detach depends on this). When a blockd is
- * given up, the supervisor closes what is left in the order in which it was stored: "fuse" comes
- * first, which aborts outstanding requests, and only then may closing "loop" wait for none. */
+ * given up, the supervisor closes what is left in the order in which it was stored (fd_list.h). */
 
 #define KEEPER_VERSION  1
-#define KEEPER_NAME_MAX 32
-#define KEEPER_FDS_MAX  8
+#define KEEPER_NAME_MAX FD_NAME_MAX
 
 struct keeper_packet {
     uint32_t version;
@@ -27,6 +26,9 @@ struct keeper_packet {
 
 /* Send a packet, with FD unless it is -1. 0 or negative errno. */
 int keeper_send(int socket, const char *name, int fd);
+
+/* A packet for each of LIST, in their order. */
+int keeper_send_all(int socket, const struct fd_list *list);
 
 /* Receive a packet; *ret_fd is -1 when none came along, else the caller's. 0, -ECONNRESET at the
  * end, -EBADMSG, or another errno. */

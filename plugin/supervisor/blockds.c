@@ -78,7 +78,7 @@ static void forget(struct blockds *blockds, struct blockd *b)
 {
     clear_process(blockds, b);
     clear_control(blockds, b);
-    stored_drop(&b->stored);
+    fd_list_drop(&b->stored);
     b->phase = BLOCKD_FREE;
 }
 
@@ -110,14 +110,16 @@ static const char *volume_name(const struct blockd *b)
 }
 
 /* A keeper socket that already holds what a predecessor had stored, and the end packet. */
-static int make_keeper(const struct stored *stored, int *ret_ours, int *ret_theirs)
+static int make_keeper(const struct fd_list *stored, int *ret_ours, int *ret_theirs)
 {
     int ends[2];
     int rc;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
-    rc = fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : stored_send(stored, ends[0]);
+    rc = fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : keeper_send_all(ends[0], stored);
+    if (rc == 0)
+        rc = keeper_send(ends[0], "", -1);
     if (rc < 0) {
         close(ends[0]);
         close(ends[1]);
@@ -294,11 +296,11 @@ static int drain_keeper(struct blockds *blockds, struct blockd *b)
         } else if (rc < 0) {
             return rc == -EAGAIN ? 0 : -ECONNRESET;
         } else if (fd < 0) {
-            stored_remove(&b->stored, name);
+            fd_list_remove(&b->stored, name);
         } else if (b->adopted && strcmp(name, BLOCKD_CONTROL_NAME) == 0) {
             loop_close(blockds->loop, &b->control);
             b->control = fd;
-        } else if (stored_put(&b->stored, name, fd) < 0) {
+        } else if (fd_list_put(&b->stored, name, fd) < 0) {
             log_warning("image \"%s\": radosvol-blockd stores too many descriptors; \"%s\" is "
                         "not kept",
                         b->id, name);

@@ -7,10 +7,10 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "block/keeper.h"
 #include "plugin/supervisor/child.h"
 #include "plugin/supervisor/crashes.h"
 #include "plugin/supervisor/loop.h"
-#include "plugin/supervisor/stored.h"
 #include "plugin/supervisor_protocol.h"
 
 /* The table of blockds: one row per image, of fixed size. A row's states:
@@ -44,11 +44,11 @@ struct blockd {
     bool adopted; /* not a child: its exit status is unknown */
     char id[SUPERVISOR_ID_MAX];
     struct child child;
-    int control;  /* listening control socket, or -1 */
-    int keeper;   /* our end of the keeper socket, or -1 */
-    int adoption; /* connection to the control socket while ADOPTING, else -1 */
-    struct stored stored;
-    int64_t due; /* WAITING: when to start; ADOPTING: when to complain; else INT64_MAX */
+    int control;           /* listening control socket, or -1 */
+    int keeper;            /* our end of the keeper socket, or -1 */
+    int adoption;          /* connection to the control socket while ADOPTING, else -1 */
+    struct fd_list stored; /* while we hold them the kernel's requests wait instead of failing */
+    int64_t due;           /* WAITING: when to start; ADOPTING: when to complain; else INT64_MAX */
     struct crashes crashes;
     uint32_t args_len; /* 0: unknown (adopted without its file), cannot be restarted */
     char args[SUPERVISOR_ARGS_MAX];

@@ -3,7 +3,10 @@
 
 import os
 import signal
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +14,7 @@ from lib.crash import report
 from lib.lengths import length
 from lib.load import Pulse
 from lib.plugin import mount_id
-from lib.proc import alive, wait_until
+from lib.proc import alive, run, wait_until
 
 KILLS = length(1, 20)
 
@@ -135,3 +138,48 @@ def test_everything_killed_at_once(plugin, volumes, cluster, checked, fs, unmoun
     checked(name, fs)
     report(f"{fs}: supervisor, server and blockd killed at once: {pulse.acked} records, none lost; "
            f"the next mount took {took:.2f} s")
+
+
+def test_everything_killed_beside_a_sync(plugin, volumes, cluster):
+    """A sync of the whole machine holds the lock of the device it waits for, and whoever lets go of
+    the device wants that lock: the session behind it must have ended by then, or both hang for
+    good."""
+    name = volumes.create(fs="xfs")
+    path, an_id = volumes.mount(name)
+    device = plugin.get(name)["Status"]["device"]
+    pids = [plugin.process.pid, plugin.server_pid(), *plugin.blockds().values()]
+    run("sync", timeout=60)
+    os.kill(pids[-1], signal.SIGSTOP)
+    with open(device, "r+b", buffering=0) as file:  # a file system's own would wait before that
+        file.seek(512 << 20)
+        file.write(bytes(4096))
+    sync = subprocess.Popen(["sync"])
+    try:
+        wait_until(lambda: "sync_bdevs" in kernel_stack(sync.pid), "a sync that waits", 30)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        plugin.process.wait()
+        wait_until(lambda: not any(map(alive, pids)), "the end of the killed processes", 30)
+        assert sync.wait(30) == 0
+    finally:
+        abort_sessions()
+        sync.wait()
+    plugin.start()
+    volumes.unmount(name, volumes.mount(name, mount_id())[1])
+    volumes.unmount(name, an_id)
+
+
+def kernel_stack(pid):
+    return Path(f"/proc/{pid}/stack").read_text()
+
+
+def abort_sessions():
+    """Free this machine of what nothing else ends: sessions of dead processes with requests."""
+    with tempfile.TemporaryDirectory() as directory:
+        run("mount", "-t", "fusectl", "none", directory)
+        try:
+            for waiting in Path(directory).glob("*/waiting"):
+                if int(waiting.read_text()) > 0:
+                    (waiting.parent / "abort").write_text("1")
+        finally:
+            run("umount", directory)

@@ -249,7 +249,7 @@ struct host {
     pid_t pid;
     int control, keeper;
     unsigned count;
-    struct kept kept[KEEPER_FDS_MAX]; /* in the order in which they were stored */
+    struct kept kept[FD_LIST_MAX]; /* in the order in which they were stored */
     char device[64];
     char dir[32];         /* where it is mounted, or "" */
     struct answer answer; /* the last one */
@@ -283,7 +283,7 @@ static inline bool keep(struct host *host)
     }
     if (fd < 0)
         return true;
-    assert_true(host->count < KEEPER_FDS_MAX);
+    assert_true(host->count < FD_LIST_MAX);
     memcpy(host->kept[host->count].name, name, sizeof(name));
     host->kept[host->count++].fd = fd;
     return true;
