@@ -129,7 +129,7 @@ static int new_session(int fuse_fd, int root_fd, struct image_io *io,
         .read_only = settings->read_only,
     };
     session->root_fd = -1;
-    r = fuse_pool_open(MAX_CALLS, &session->server.pool);
+    r = io_pool_open(MAX_CALLS, FUSE_WIRE_IO_MAX, &session->server.pool);
     if (r < 0) {
         free(session);
         return error_errno(err, r, "cannot start a FUSE session");
@@ -224,21 +224,10 @@ uint64_t fuse_session_size(const struct fuse_session *session)
     return fuse_server_size(&session->server);
 }
 
-static uint64_t counted(const _Atomic(uint64_t) *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
 void fuse_session_stats(const struct fuse_session *session, struct backend_stats *ret)
 {
-    const struct fuse_counters *counters = &session->server.counters;
-
-    for (int op = 0; op < BACKEND_OPS; op++)
-        latency_read(&counters->done[op], &ret->done[op]);
-    ret->read_bytes = counted(&counters->read_bytes);
-    ret->write_bytes = counted(&counters->write_bytes);
-    ret->errors = counted(&counters->errors);
-    ret->in_flight = fuse_pool_busy(session->server.pool);
+    backend_counters_read(&session->server.counters, ret);
+    ret->in_flight = io_pool_busy(session->server.pool);
 }
 
 static void join_readers(struct fuse_session *session, int64_t deadline)
@@ -262,7 +251,7 @@ void fuse_session_end(struct fuse_session *session, int64_t deadline)
     close(session->root_fd);
     join_readers(session, deadline);
     /* Calls still under way reply into the descriptor. */
-    fuse_pool_free(session->server.pool);
+    io_pool_free(session->server.pool);
     close(session->server.fd);
     for (unsigned i = 0; i < READERS; i++)
         free(session->readers[i].packet);

@@ -16,11 +16,6 @@
  * losetup, does not wait while nobody serves it. */
 #define VALID_SECONDS 86400
 
-static void count(_Atomic(uint64_t) *counter, uint64_t n)
-{
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 uint64_t fuse_server_size(const struct fuse_server *server)
 {
     return image_io_size(server->io) / server->block_bytes * server->block_bytes;
@@ -62,43 +57,36 @@ static int kernel_error(int result)
     }
 }
 
-static void finish(struct fuse_call *call, enum backend_op op, int result, const void *data,
+static void finish(struct io_call *call, enum backend_op op, int result, const void *data,
                    size_t len)
 {
     struct fuse_server *server = call->server;
 
-    if (result == 0)
-        latency_add(&server->counters.done[op], clock_now() - call->started);
-    if (result < 0) {
-        count(&server->counters.errors, 1);
+    backend_counters_add(&server->counters, op, call->started, call->image.length, result);
+    if (result < 0)
         reply(server, call->unique, kernel_error(result), NULL, 0);
-    } else {
+    else
         reply(server, call->unique, 0, data, len);
-    }
-    fuse_pool_put(server->pool, call);
+    io_pool_put(server->pool, call);
 }
 
-static struct fuse_call *call_of(struct image_request *image)
+static struct io_call *call_of(struct image_request *image)
 {
-    return (struct fuse_call *)((char *)image - offsetof(struct fuse_call, image));
+    return (struct io_call *)((char *)image - offsetof(struct io_call, image));
 }
 
 static void read_done(struct image_request *image, int result)
 {
-    struct fuse_call *call = call_of(image);
+    struct io_call *call = call_of(image);
 
-    if (result == 0)
-        count(&call->server->counters.read_bytes, image->length);
     finish(call, BACKEND_READ, result, call->buffer, image->length);
 }
 
 static void write_done(struct image_request *image, int result)
 {
-    struct fuse_call *call = call_of(image);
+    struct io_call *call = call_of(image);
     struct fuse_write_out out = {.size = (uint32_t)image->length};
 
-    if (result == 0)
-        count(&call->server->counters.write_bytes, image->length);
     finish(call, BACKEND_WRITE, result, &out, sizeof(out));
 }
 
@@ -111,7 +99,7 @@ static void submit(struct fuse_server *server, uint64_t unique, struct image_req
                    size_t buffer_bytes)
 {
     const int64_t started = clock_now(); /* waiting for memory counts, as it does for the kernel */
-    struct fuse_call *call = fuse_pool_get(server->pool, buffer_bytes);
+    struct io_call *call = io_pool_get(server->pool, buffer_bytes);
 
     call->started = started;
     call->server = server;
@@ -160,7 +148,7 @@ static void serve_write(struct fuse_server *server, const struct fuse_wire_reque
     int r = check_change(server, request->io.offset, request->io.length);
 
     if (r < 0) {
-        count(&server->counters.errors, 1);
+        backend_counters_error(&server->counters);
         reply(server, request->unique, r, NULL, 0);
         return;
     }
@@ -195,7 +183,7 @@ static void serve_fallocate(struct fuse_server *server, const struct fuse_wire_r
         return;
     }
     if (r < 0) {
-        count(&server->counters.errors, 1);
+        backend_counters_error(&server->counters);
         reply(server, request->unique, r, NULL, 0);
         return;
     }
@@ -269,7 +257,7 @@ void fuse_serve(struct fuse_server *server, const void *packet, size_t len)
     struct fuse_wire_request request;
 
     if (fuse_wire_decode(packet, len, &request) < 0) {
-        count(&server->counters.errors, 1);
+        backend_counters_error(&server->counters);
         if (request.unique != 0)
             reply(server, request.unique, -EIO, NULL, 0);
         return;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "block/backend.h"
-#include "block/fuse_pool.h"
-#include "block/latency.h"
+#include "block/counters.h"
+#include "block/io_pool.h"
 #include "image/io.h"
 
 /* Answering the kernel's requests for the one file: what needs no data is answered at once, the
@@ -17,19 +15,14 @@
  * kernel is told so (FSYNC is not implemented), and a flush of the device, which covers the writes
  * that were answered before it, ends in the kernel. */
 
-struct fuse_counters {
-    struct latency done[BACKEND_OPS];
-    _Atomic(uint64_t) read_bytes, write_bytes, errors;
-};
-
 struct fuse_server {
     int fd; /* /dev/fuse, or a socket in tests */
     struct image_io *io;
-    struct fuse_pool *pool;
+    struct io_pool *pool;
     const char *name;     /* of the file */
     uint32_t block_bytes; /* the file ends at a multiple of it */
     int read_only;
-    struct fuse_counters counters;
+    struct backend_counters counters;
 };
 
 /* Serve one packet. Its bytes are no longer used on return. Waits while librados or the pool are at

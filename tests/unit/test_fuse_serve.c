@@ -65,7 +65,7 @@ static int setup(void **state)
     f->kernel = ends[0];
     f->server =
         (struct fuse_server){.fd = ends[1], .io = &f->io, .name = "volume", .block_bytes = 4096};
-    assert_int_equal(fuse_pool_open(CALLS, &f->server.pool), 0);
+    assert_int_equal(io_pool_open(CALLS, FUSE_WIRE_IO_MAX, &f->server.pool), 0);
     *state = f;
     return 0;
 }
@@ -74,7 +74,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    fuse_pool_free(f->server.pool);
+    io_pool_free(f->server.pool);
     close(f->kernel);
     close(f->server.fd);
     free(f);
