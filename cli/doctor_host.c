@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/spawn.h"
+#include "block/backend.h"
 #include "block/fuse_mount.h"
 #include "block/loop.h"
 #include "volume/filesystem.h"
@@ -23,37 +24,49 @@
 
 #define PLUGIN_MS 5000
 
-static void check_kernel(struct doctor *doctor)
+static void check_kernel(struct doctor *doctor, const struct backend_ops *backend)
 {
     struct utsname system;
     unsigned major = 0;
     unsigned minor = 0;
+    unsigned version;
 
     uname(&system);
-    if (sscanf(system.release, "%u.%u", &major, &minor) != 2)
+    if (sscanf(system.release, "%u.%u", &major, &minor) != 2) {
         doctor_add(doctor, "kernel", RESULT_WARNING, "cannot tell the version of '%s'",
                    system.release);
-    else if (major > 6 || (major == 6 && minor >= 9))
-        doctor_add(doctor, "kernel", RESULT_OK, "Linux %s", system.release);
-    else if (major > 5 || (major == 5 && minor >= 8))
-        doctor_add(doctor, "kernel", RESULT_WARNING,
-                   "Linux %s: containers see I/O errors when a volume's process crashes; with "
-                   "Linux 6.9 or newer they do not",
-                   system.release);
-    else
+        return;
+    }
+    version = major * 1000 + minor;
+    if (version < 5008)
         doctor_add(doctor, "kernel", RESULT_FAILED,
                    "Linux %s is too old: 5.8 is needed, 6.9 is better", system.release);
+    else if (version < 6009 && backend != &nbd_backend)
+        doctor_add(doctor, "kernel", RESULT_WARNING,
+                   "Linux %s: containers see I/O errors when a volume's process crashes; with "
+                   "NBD (\"modprobe nbd\"), or Linux 6.9 or newer, they do not",
+                   system.release);
+    else
+        doctor_add(doctor, "kernel", RESULT_OK, "Linux %s", system.release);
 }
 
-static void check_devices(struct doctor *doctor)
+/* FUSE is of interest where it is what is used, or would be if it worked. */
+static void check_devices(struct doctor *doctor, const struct backend_ops *backend,
+                          const struct error *missing)
 {
     struct error err;
 
     if (geteuid() != 0) {
         doctor_add(doctor, "devices", RESULT_WARNING,
-                   "only root can tell whether FUSE and loop devices work: run this as root");
+                   "only root can tell whether block devices can be made: run this as root");
         return;
     }
+    if (backend)
+        doctor_add(doctor, "back end", RESULT_OK, "%s", backend->name);
+    else
+        doctor_add(doctor, "back end", RESULT_FAILED, "%s", missing->text);
+    if (backend == &nbd_backend)
+        return;
     doctor_add_call(doctor, "FUSE", fuse_mount_probe(&err), "/dev/fuse can be used", RESULT_FAILED,
                     &err);
     doctor_add_call(doctor, "FUSE time limit", fuse_mount_time_limit(&err), "none", RESULT_FAILED,
@@ -153,8 +166,11 @@ static void check_plugin(struct doctor *doctor)
 
 void doctor_check_host(struct doctor *doctor)
 {
-    check_kernel(doctor);
-    check_devices(doctor);
+    struct error err;
+    const struct backend_ops *backend = backend_choose(doctor->cli->settings.backend, NULL, &err);
+
+    check_kernel(doctor, backend);
+    check_devices(doctor, backend, &err);
     check_programs(doctor);
     check_plugin(doctor);
 }

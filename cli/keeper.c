@@ -56,7 +56,7 @@ int command_keeper(struct cli *cli, int argc, char *argv[])
     keeper_send(ends[0], "", -1); /* no predecessor left anything */
     while ((r = keeper_receive(ends[0], name, &fd)) == 0)
         shelve(&shelf, name, fd);
-    fd_list_drop(&shelf);
+    keeper_drop(&shelf);
     waitpid(pid, NULL, 0);
     return 0;
 }

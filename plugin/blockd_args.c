@@ -46,6 +46,8 @@ void blockd_args_make(const struct settings *settings, const struct volume_facts
                  block_bytes == 512 ? "512" : "4096",
                  "--log-level",
                  level_name(s->log_level),
+                 "--backend",
+                 s->backend,
                  mode},
     };
     snprintf(ret->watch_timeout, sizeof(ret->watch_timeout), "%u", s->watch_timeout_s);

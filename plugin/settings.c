@@ -164,6 +164,14 @@ static int set_when_full(const struct setting *setting, const char *text, struct
     return settings->fail_when_full || strcmp(text, "wait") == 0 ? 0 : -EINVAL;
 }
 
+static int set_backend(const struct setting *setting, const char *text, struct settings *settings)
+{
+    if (strcmp(text, "auto") != 0 && strcmp(text, "nbd") != 0 && strcmp(text, "fuse") != 0)
+        return -EINVAL;
+    store(setting, text, settings);
+    return 0;
+}
+
 static int set_address(const struct setting *setting, const char *text, struct settings *settings)
 {
     union address address;
@@ -213,6 +221,9 @@ static const struct setting table[] = {
      set_watch_timeout},
     {"--when-full", "WHEN_FULL", "WORD", "wait",
      "what a write does that needs space while the pool is full", "wait or fail", 0, set_when_full},
+    {"--backend", "BACKEND", "WORD", "auto",
+     "what makes the block devices; auto: the best this machine has", "auto, nbd or fuse",
+     AT(backend), set_backend},
     {"--trash-expiry", "TRASH_EXPIRY", "TIME", "7d",
      "how long a removed volume can be brought back; 0: not at all",
      "0, or a number of d, h, m or s up to 3650d, such as 7d", 0, set_trash_expiry},

@@ -24,6 +24,7 @@ struct settings {
     const char *default_fs;      /* --default-fs, DEFAULT_FS: ext4; checked by the server */
     unsigned watch_timeout_s;    /* --watch-timeout, WATCH_TIMEOUT: 15; 5 to 120 */
     bool fail_when_full;         /* --when-full, WHEN_FULL: wait (false), or fail */
+    const char *backend;         /* --backend, BACKEND: auto, nbd or fuse */
     unsigned trash_expiry_s;     /* --trash-expiry, TRASH_EXPIRY: 7d; 0: delete at once */
     const char *metrics_address; /* --metrics-address, METRICS_ADDRESS: "" (none), see address.h */
     enum log_level log_level;    /* --log-level, LOG_LEVEL: info */

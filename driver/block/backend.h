@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "block/latency.h"
@@ -22,8 +24,13 @@ struct fd_keeper {
     int (*fetch)(struct fd_keeper *keeper, const char *name);
 };
 
+/* Read-ahead of a device in 512-byte sectors: 4 MiB, the usual object size, so that a sequential
+ * reader has several objects under way. */
+#define BACKEND_READ_AHEAD_SECTORS 8192UL
+
 struct backend_settings {
     const char *name;             /* shown by losetup and lsblk: the volume's name */
+    const char *identifier;       /* of this use of the image: nobody else has a device of it */
     uint32_t logical_block_bytes; /* 512 or 4096 */
     int read_only;
 };
@@ -43,8 +50,13 @@ struct backend_stats {
 
 struct backend_ops {
     const char *name; /* "fuse" */
+    /* The names under which it keeps descriptors, ended by NULL. Required. */
+    const char *const *kept;
     /* Can this machine do it? 0, or negative errno with err naming what is missing. Required. */
     int (*probe)(struct error *err);
+    /* Would a device here fail where a disk would not? 0, or negative errno with err naming why and
+     * what to do. Optional. */
+    int (*caution)(struct error *err);
     /* Make the device and serve it from threads of its own until detach. Required. */
     int (*attach)(struct image_io *io, struct fd_keeper *keeper,
                   const struct backend_settings *settings, struct backend **ret, struct error *err);
@@ -59,6 +71,17 @@ struct backend_ops {
 };
 
 extern const struct backend_ops fuse_loop_backend;
+extern const struct backend_ops nbd_backend;
 
-/* The best back end this machine has, or NULL with err saying what is missing for each. */
-const struct backend_ops *backend_choose(struct error *err);
+/* Which one is wanted: the name of one, or "auto". */
+#define BACKEND_AUTO "auto"
+bool backend_is_known(const char *wanted);
+
+/* The one that a predecessor's descriptors in KEEPER (or NULL) belong to; else the one WANTED, of
+ * all of them the best this machine has. NULL with err saying what is missing. */
+const struct backend_ops *backend_choose(const char *wanted, struct fd_keeper *keeper,
+                                         struct error *err);
+
+/* The data process of DEVICE, which is in use, is gone and nobody keeps its descriptors: have all
+ * I/O fail that would wait for another one. */
+int backend_give_up(dev_t device, struct error *err);

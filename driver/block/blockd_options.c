@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/backend.h"
 #include "block/fuse_wire.h"
 
 #define WATCH_TIMEOUT_MAX_S 3600
@@ -22,6 +23,7 @@ enum option_id {
     OPTION_WATCH_TIMEOUT,
     OPTION_BLOCK_SIZE,
     OPTION_LOG_LEVEL,
+    OPTION_BACKEND,
     OPTION_READ_ONLY,
     OPTION_SHARED,
     OPTION_FAIL_WHEN_FULL,
@@ -40,6 +42,7 @@ static const struct option options[] = {
     {"watch-timeout", required_argument, NULL, OPTION_WATCH_TIMEOUT},
     {"block-size", required_argument, NULL, OPTION_BLOCK_SIZE},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"backend", required_argument, NULL, OPTION_BACKEND},
     {"read-only", no_argument, NULL, OPTION_READ_ONLY},
     {"shared", no_argument, NULL, OPTION_SHARED},
     {"fail-when-full", no_argument, NULL, OPTION_FAIL_WHEN_FULL},
@@ -124,6 +127,9 @@ static int take(int id, const char *text, struct blockd_options *ret)
         return take_block_size(text, ret);
     case OPTION_LOG_LEVEL:
         return log_level_parse(text, &ret->log_level);
+    case OPTION_BACKEND:
+        ret->backend = text;
+        return backend_is_known(text) ? 0 : -EINVAL;
     case OPTION_READ_ONLY:
         ret->read_only = true;
         return 0;
@@ -144,7 +150,7 @@ int blockd_options_parse(int argc, char *argv[], struct blockd_options *ret, str
     int index = -1;
     int id;
 
-    *ret = (struct blockd_options){.log_level = LOG_LEVEL_INFO};
+    *ret = (struct blockd_options){.log_level = LOG_LEVEL_INFO, .backend = BACKEND_AUTO};
     optind = 0; /* glibc: start afresh */
     opterr = 0;
     while ((id = getopt_long(argc, argv, "+", options, &index)) != -1) {
@@ -161,6 +167,9 @@ int blockd_options_parse(int argc, char *argv[], struct blockd_options *ret, str
     if (optind < argc)
         return error_set(err, -EINVAL, "unexpected argument '%s'", argv[optind]);
     for (size_t i = 0; options[i].name; i++) {
+        /* A blockd from before there was a choice is started again with the words it had. */
+        if (options[i].val == OPTION_BACKEND)
+            continue;
         if (options[i].has_arg == required_argument && !(seen & (1u << options[i].val)))
             return error_set(err, -EINVAL, "option --%s is missing", options[i].name);
     }

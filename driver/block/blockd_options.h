@@ -22,6 +22,7 @@ struct blockd_options {
     const char *name;
     const char *host;
     const char *token;
+    const char *backend; /* see backend_choose */
     unsigned watch_timeout_s;
     uint32_t block_bytes;
     enum log_level log_level;

@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "block/freezer.h"
-#include "block/fuse_mount.h"
 #include "block/keeper.h"
 #include "image/image.h"
 #include "image/io.h"
@@ -44,6 +43,7 @@ struct volume {
     const struct backend_ops *ops;
     struct backend *backend;
     struct freezer *freezer;
+    char *identifier; /* of the device: see backend.h */
 };
 
 /* Give back what there is, in the reverse order. */
@@ -54,6 +54,7 @@ static void volume_free(struct volume *volume)
     freezer_close(volume->freezer);
     image_io_close(volume->io);
     cluster_close(volume->cluster);
+    free(volume->identifier);
     free(volume);
 }
 
@@ -210,16 +211,17 @@ static int attach_device(struct volume *volume, struct fd_keeper *keeper, struct
 {
     const struct backend_settings settings = {
         .name = volume->options->name,
+        .identifier = volume->identifier,
         .logical_block_bytes = volume->options->block_bytes,
         .read_only = volume->options->read_only,
     };
     struct error limit;
     int r;
 
-    volume->ops = backend_choose(err);
+    volume->ops = backend_choose(volume->options->backend, keeper, err);
     if (!volume->ops)
         return err->code;
-    if (fuse_mount_time_limit(&limit) < 0)
+    if (volume->ops->caution && volume->ops->caution(&limit) < 0)
         log_warning("volume '%s': %s", volume->options->name, limit.text);
     r = volume->ops->attach(volume->io, keeper, &settings, &volume->backend, err);
     if (r < 0)
@@ -240,6 +242,12 @@ int volume_attach(const struct blockd_options *options, struct fd_keeper *keeper
     if (!volume)
         return error_errno(err, -ENOMEM, "cannot attach");
     volume->options = options;
+    /* Others may have devices of an image that nobody writes. */
+    if (asprintf(&volume->identifier, "%s/%s/%s/%s", options->pool, options->namespace,
+                 options->image, options->shared ? options->token : "") < 0) {
+        volume->identifier = NULL;
+        return error_errno(err, -ENOMEM, "cannot attach");
+    }
     r = open_image(volume, keeper_client_count(keeper) > 0, err);
     if (r < 0)
         return r;

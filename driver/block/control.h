@@ -97,9 +97,9 @@ int blockd_call_stats(const char *socket, int64_t deadline, struct blockd_stats 
 /* A blockd's command line, made by the server and handed through the supervisor:
  *   radosvol-blockd --conf F --client N --pool P --namespace NS --image ID --name VOLUME
  *                   --host H --token T --watch-timeout S --block-size 512|4096
- *                   --log-level L [--read-only | --shared] [--fail-when-full]
- * Descriptor 3 is the listening control socket, 4 the keeper (keeper.h). --token is random per
- * attachment and goes into the lock's description, so that a blockd started again after a crash
- * knows its dead predecessor. --shared: of an image that nobody writes, which other hosts may have
- * attached too; read only, and without a lock. Exit status 0: detached in order; anything else:
- * crashed or could not attach. */
+ *                   --log-level L [--backend auto|nbd|fuse] [--read-only | --shared]
+ * [--fail-when-full] Descriptor 3 is the listening control socket, 4 the keeper (keeper.h). --token
+ * is random per attachment and goes into the lock's description, so that a blockd started again
+ * after a crash knows its dead predecessor. --shared: of an image that nobody writes, which other
+ * hosts may have attached too; read only, and without a lock. Exit status 0: detached in order;
+ * anything else: crashed or could not attach. */

@@ -41,15 +41,15 @@ struct backend {
 };
 
 /* In the order in which they must be closed (fd_list.h). */
-static const char *const kept_names[] = {"fuse", "root", "loop"};
+static const char *const kept_names[] = {"fuse", "root", "loop", NULL};
 
 static void forget(struct fd_keeper *keeper)
 {
-    for (size_t i = 0; i < sizeof(kept_names) / sizeof(kept_names[0]); i++) {
-        int r = keeper->store(keeper, kept_names[i], -1);
+    for (const char *const *name = kept_names; *name; name++) {
+        int r = keeper->store(keeper, *name, -1);
 
         if (r < 0)
-            log_debug("cannot take descriptor \"%s\" back: %s", kept_names[i], error_words(r));
+            log_debug("cannot take descriptor \"%s\" back: %s", *name, error_words(r));
     }
 }
 
@@ -213,7 +213,9 @@ static int detach(struct backend *backend, int64_t deadline, struct error *err)
 
 const struct backend_ops fuse_loop_backend = {
     .name = "fuse",
+    .kept = kept_names,
     .probe = probe,
+    .caution = fuse_mount_time_limit,
     .attach = attach,
     .device = device,
     .resize = resize,

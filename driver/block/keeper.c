@@ -14,7 +14,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/packet.h"
+#include "block/nbd_device.h"
 
 /* The supervisor sends what it has as soon as it has started us. */
 #define OPEN_WAIT_MS 10000
@@ -128,6 +130,24 @@ unsigned keeper_client_count(struct fd_keeper *keeper)
     return client->kept.count;
 }
 
+/* Nobody will serve what is behind FD any more. A FUSE session ends with its last descriptor. */
+static void give_up(const char *name, int fd)
+{
+    struct error err;
+    unsigned index;
+
+    if (strcmp(name, NBD_DEVICE_KEPT) == 0 &&
+        (nbd_device_index(fd, &index, &err) < 0 || nbd_device_disconnect(index, &err) < 0))
+        log_warning("%s", err.text);
+}
+
+void keeper_drop(struct fd_list *list)
+{
+    for (unsigned i = 0; i < list->count; i++)
+        give_up(list->items[i].name, list->items[i].fd);
+    fd_list_drop(list);
+}
+
 /* Take one packet in: 0, 1 at the end of the list, or negative errno. */
 static int take(struct keeper_client *client, int64_t deadline)
 {
@@ -180,6 +200,7 @@ void keeper_client_forget(struct fd_keeper *keeper)
 
     while (keeper_client_count(keeper) > 0) {
         memcpy(name, client->kept.items[0].name, sizeof(name));
+        give_up(name, client->kept.items[0].fd);
         keeper->store(keeper, name, -1);
     }
 }

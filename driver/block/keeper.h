@@ -34,6 +34,10 @@ int keeper_send_all(int socket, const struct fd_list *list);
  * end, -EBADMSG, or another errno. */
 int keeper_receive(int socket, char ret_name[KEEPER_NAME_MAX], int *ret_fd);
 
+/* Let go of what was kept for a blockd that is gone for good, so that what its device's users wait
+ * for fails: closing "fuse" does that, while an NBD device has to be ended first. */
+void keeper_drop(struct fd_list *list);
+
 /* The blockd's side: reads what a predecessor left, then implements fd_keeper. Takes SOCKET over,
  * also on failure. A supervisor that is gone is no failure of store(): what was meant for it goes
  * to the next one. Any thread. Freed with keeper_client_free. */

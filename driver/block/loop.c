@@ -14,20 +14,15 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "block/backend.h"
+#include "block/claim.h"
 
 #define CONTROL "/dev/loop-control"
 
 /* A free device may be taken by someone else before we have configured it. */
 #define ATTACH_TRIES 64
 
-/* Read-ahead in 512-byte sectors: 4 MiB, the usual object size, so that a sequential reader has
- * several objects under way. */
-#define READ_AHEAD_SECTORS 8192UL
-
-/* How long a program that looks at each new device (udev, blkid) may take before the device counts
- * as busy, and how often we look. */
-#define VISIT_MS 2000
-#define PAUSE_MS 10
+#define PAUSE_MS 10 /* between looks at a device that somebody visits */
 
 int loop_probe(struct error *err)
 {
@@ -118,7 +113,7 @@ int loop_attach(int file_fd, const char *name, uint32_t block_bytes, bool read_o
     r = check_direct(fd, device, err);
     if (r < 0)
         return r;
-    if (ioctl(fd, BLKRASET, READ_AHEAD_SECTORS) < 0)
+    if (ioctl(fd, BLKRASET, BACKEND_READ_AHEAD_SECTORS) < 0)
         return error_errno(err, -errno, "cannot set the read-ahead of %s", device);
     *ret_fd = steal_fd(&fd);
     return 0;
@@ -152,19 +147,6 @@ int loop_set_size(int fd, const char *device, uint64_t size, struct error *err)
     return 0;
 }
 
-/* A mounted file system claims its device for itself alone; so do we for a moment. */
-static int check_claim(const char *device, bool read_only, struct error *err)
-{
-    cleanup_close int fd = open(device, (read_only ? O_RDONLY : O_RDWR) | O_EXCL | O_CLOEXEC);
-
-    if (fd >= 0)
-        return 0;
-    if (errno == EBUSY)
-        return error_set(err, -EBUSY, "%s is mounted or otherwise in use: unmount it first",
-                         device);
-    return error_errno(err, -errno, "cannot open %s", device);
-}
-
 /* As AUTOCLEAR is set already, LOOP_CLR_FD changes nothing as long as others have the device open;
  * else it shuts the device to newcomers and ends it with our descriptor (with newer kernels) or at
  * once (with older ones). LOOP_GET_STATUS64 tells which: there is no status of an ending device. */
@@ -183,12 +165,12 @@ static int try_clear(int fd, const char *device, struct error *err)
 
 int loop_clear(int fd, const char *device, bool read_only, int64_t deadline, struct error *err)
 {
-    const int64_t patience = deadline_earlier(deadline, deadline_in_ms(VISIT_MS));
+    const int64_t patience = deadline_earlier(deadline, deadline_in_ms(CLAIM_VISIT_MS));
     const struct timespec pause = {.tv_nsec = PAUSE_MS * NS_PER_MS};
     int r;
 
     for (;;) {
-        r = check_claim(device, read_only, err);
+        r = claim_check(device, read_only, err);
         if (r < 0)
             return r;
         /* A device that is ending fails all I/O, so this comes first. When it fails, the volume is

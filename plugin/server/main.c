@@ -13,7 +13,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "block/backend.h"
-#include "block/fuse_mount.h"
 #include "plugin/server/http.h"
 #include "plugin/server/metrics_listen.h"
 #include "plugin/server/operator.h"
@@ -34,25 +33,20 @@
 
 /* Log what is missing on this machine. What is wrong with ceph.conf, keyring or pool is said by
  * cluster_link, which tries them now. */
-static void check_machine(void)
+static void check_machine(const struct settings *settings)
 {
-    static const char *const devices[] = {"/dev/fuse", "/dev/loop-control"};
+    const struct backend_ops *backend;
     struct error err = {0};
 
     for (enum filesystem fs = FILESYSTEM_EXT4; fs <= FILESYSTEM_XFS; fs++) {
         if (filesystem_check_tools(fs, &err) < 0)
             log_error("%s volumes cannot be made or mounted: %s", filesystem_name(fs), err.text);
     }
-    if (!backend_choose(&err))
+    backend = backend_choose(settings->backend, NULL, &err);
+    if (!backend)
         log_error("volumes cannot be mounted on this machine: %s", err.text);
-    if (fuse_mount_time_limit(&err) < 0)
+    else if (backend->caution && backend->caution(&err) < 0)
         log_warning("%s", err.text);
-    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
-        if (access(devices[i], R_OK | W_OK) < 0)
-            log_error("volumes cannot be mounted: %s cannot be opened (%s); load its kernel module "
-                      "(modprobe fuse, modprobe loop) and run as root",
-                      devices[i], strerror(errno));
-    }
 }
 
 static int read_defaults(const struct settings *settings, struct volume_driver *ret,
@@ -239,7 +233,7 @@ int main(int argc, char *argv[])
         log_error("%s", err.text);
         return 1;
     }
-    check_machine();
+    check_machine(&settings);
     log_info("serving %s, pool '%s', as host '%s'", settings.socket, settings.pool, settings.host);
     sigwait(&signals, &signal_number);
     log_info("ending on signal %d", signal_number);

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "block/backend.h"
 #include "volume/filesystem.h"
 
 /* A killed server leaves three kinds of traces: ledger files, mounts, and blockds.
@@ -62,16 +63,20 @@ static void take_entry(void *arg, struct ledger_entry *entry)
     bool runs = claim_blockd(rebuild, entry->image_id);
     enum slot_state state = SLOT_IDLE;
     char target[PATH_MAX];
+    struct error err;
     dev_t device;
     LOG_VOLUME(entry->volume);
 
     attach_target(&rebuild->mounts->attach, entry->volume, target);
     if (filesystem_mounted(target, &device) == 0) {
         state = entry->ref_count > 0 ? SLOT_MOUNTED : SLOT_LINGERING;
-        if (!runs)
+        if (!runs) {
             log_error("volume '%s' is mounted but its data path is gone; stop its containers and "
                       "start them again",
                       entry->volume);
+            if (backend_give_up(device, &err) < 0)
+                log_warning("volume '%s': %s", entry->volume, err.text);
+        }
     } else {
         if (entry->ref_count > 0)
             log_warning("volume '%s' is not mounted any more; its %zu uses are forgotten",

@@ -78,7 +78,7 @@ static void forget(struct blockds *blockds, struct blockd *b)
 {
     clear_process(blockds, b);
     clear_control(blockds, b);
-    fd_list_drop(&b->stored);
+    keeper_drop(&b->stored);
     b->phase = BLOCKD_FREE;
 }
 

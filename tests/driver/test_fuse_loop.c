@@ -7,7 +7,7 @@ static void test_probe(void **state)
 
     (void)state;
     assert_int_equal(fuse_loop_backend.probe(&err), 0);
-    assert_ptr_equal(backend_choose(&err), &fuse_loop_backend);
+    assert_ptr_equal(backend_choose("fuse", NULL, &err), &fuse_loop_backend);
 }
 
 static void test_attach_and_detach(void **state)

@@ -77,6 +77,7 @@ static void test_good(void **state)
     assert_string_equal(options.name, "db");
     assert_string_equal(options.host, "host-a");
     assert_string_equal(options.token, "0123abcd");
+    assert_string_equal(options.backend, "auto"); /* not given by older servers */
     assert_int_equal(options.watch_timeout_s, 30);
     assert_int_equal(options.block_bytes, 4096);
     assert_int_equal(options.log_level, LOG_LEVEL_WARNING);
@@ -169,6 +170,22 @@ static void test_shared_is_read_only(void **state)
     assert_true(options.read_only);
 }
 
+static void test_backend(void **state)
+{
+    struct args args = good_args();
+    struct blockd_options options;
+    struct error err;
+
+    (void)state;
+    args.argv[args.argc++] = (char *)"--backend";
+    args.argv[args.argc++] = (char *)"fuse";
+    assert_int_equal(blockd_options_parse(args.argc, args.argv, &options, &err), 0);
+    assert_string_equal(options.backend, "fuse");
+    args.argv[args.argc - 1] = (char *)"loop";
+    assert_int_equal(blockd_options_parse(args.argc, args.argv, &options, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "--backend"));
+}
+
 static void test_unknown_and_twice(void **state)
 {
     static const char *const extra[] = {"--frobnicate", "stray", "--name", "--read-only=yes"};
@@ -194,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_too_long),
         cmocka_unit_test(test_shared_is_read_only),
+        cmocka_unit_test(test_backend),
         cmocka_unit_test(test_unknown_and_twice),
     };
 

@@ -32,6 +32,7 @@ static const struct {
     {"--default-fs", "DEFAULT_FS", "xfs"},
     {"--watch-timeout", "WATCH_TIMEOUT", "120"},
     {"--when-full", "WHEN_FULL", "fail"},
+    {"--backend", "BACKEND", "fuse"},
     {"--trash-expiry", "TRASH_EXPIRY", "12h"},
     {"--metrics-address", "METRICS_ADDRESS", "127.0.0.1:9128"},
     {"--log-level", "LOG_LEVEL", "debug"},
@@ -72,6 +73,7 @@ static const char *value_of(const struct settings *s, size_t i)
         s->default_fs,
         number,
         s->fail_when_full ? "fail" : "wait",
+        s->backend,
         s->trash_expiry_s == 12 * 3600 ? "12h" : "another",
         s->metrics_address,
         s->log_level == LOG_LEVEL_DEBUG ? "debug" : "another",
@@ -113,6 +115,7 @@ static void defaults(void **state)
     assert_string_equal(s.default_fs, "ext4");
     assert_int_equal(s.watch_timeout_s, 15);
     assert_false(s.fail_when_full);
+    assert_string_equal(s.backend, "auto");
     assert_int_equal(s.trash_expiry_s, 7 * 86400);
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
     assert_int_equal(s.libexec_dir[0], '/');
@@ -214,6 +217,7 @@ static void refusals_name_the_flag(void **state)
     refuse("--ceph-conf", "/a\tb", "--ceph-conf");
     refuse("--libexec-dir", "", "--libexec-dir");
     refuse("--default-size", "", "--default-size");
+    refuse("--backend", "loop", "auto, nbd or fuse");
     refuse("--log-level", "loud", "error, warning, info or debug");
 }
 
