@@ -222,7 +222,7 @@ static const struct setting table[] = {
     {"--when-full", "WHEN_FULL", "WORD", "wait",
      "what a write does that needs space while the pool is full", "wait or fail", 0, set_when_full},
     {"--backend", "BACKEND", "WORD", "auto",
-     "what makes the block devices; auto: the best this machine has", "auto, nbd or fuse",
+     "what makes the block devices; auto: the first this machine has", "auto, fuse or nbd",
      AT(backend), set_backend},
     {"--trash-expiry", "TRASH_EXPIRY", "TIME", "7d",
      "how long a removed volume can be brought back; 0: not at all",

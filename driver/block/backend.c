@@ -8,10 +8,11 @@
 
 #include "block/nbd_device.h"
 
-/* Best first. NBD survives a crash of its server on any kernel, FUSE from Linux 6.9 on. */
+/* In the order in which they are tried. NBD survives a crash of its server on any kernel, FUSE only
+ * from Linux 6.9 on; but FUSE has been through everything that tests/crash and tests/hosts do. */
 static const struct backend_ops *const backends[] = {
-    &nbd_backend,
     &fuse_loop_backend,
+    &nbd_backend,
 };
 
 #define BACKENDS (sizeof(backends) / sizeof(backends[0]))

@@ -35,7 +35,7 @@ class Guest:
     # --- The plugin ------------------------------------------------------------------------
 
     def start(self, **settings):
-        words = "".join(f"{key}={value} " for key, value in settings.items())
+        words = "".join(f"{key}={value} " for key, value in {"BACKEND": "nbd", **settings}.items())
         self.vm.run(f"rm -f {SOCKET}; CEPH_CONF={self.cluster.conf} TRASH_EXPIRY=0 {words}"
                     "docker-volume-rados >>/tmp/plugin.log 2>&1 &")
         proc.wait_until(lambda: self.vm.run(f"[ -S {SOCKET} ]", check=False).returncode == 0,

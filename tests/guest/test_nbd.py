@@ -22,7 +22,7 @@ def read_direct(guest, device, skip):
                         check=False).returncode
 
 
-def test_it_is_chosen_and_set_up(guest):
+def test_how_it_is_set_up(guest):
     guest.create("db")
     assert guest.mount("db") == "/dev/nbd0"
     ((index, shown),) = guest.nbd_devices().items()
@@ -153,7 +153,7 @@ def test_everything_killed(guest):
 
 def test_mount_without_the_plugin(guest):
     """The keeper of such a mount ends the device of a data process that has died."""
-    radosvol = f"CEPH_CONF={guest.cluster.conf} radosvol"
+    radosvol = f"BACKEND=nbd CEPH_CONF={guest.cluster.conf} radosvol"
     guest.create("db")
     guest.vm.run(f"mkdir -p /mnt; {radosvol} mount db /mnt && echo 1 >/mnt/file")
     assert list(guest.nbd_devices()) == [0]
@@ -167,14 +167,14 @@ def test_mount_without_the_plugin(guest):
     guest.vm.run(f"grep 1 {MOUNTS}/db/file")
 
 
-def test_fuse_when_it_is_wanted(guest):
+def test_fuse_comes_first(guest):
     guest.vm.run("modprobe -a fuse loop")
     guest.create("db")
     guest.mount("db")
     written = fill(guest, "db")
     guest.unmount("db")
     guest.stop()
-    guest.start(BACKEND="fuse")
+    guest.start(BACKEND="auto")
     assert guest.mount("db").startswith("/dev/loop")
     assert guest.digest(f"{MOUNTS}/db/file") == written
     guest.unmount("db")
@@ -183,7 +183,7 @@ def test_fuse_when_it_is_wanted(guest):
 
 
 def test_doctor_knows_the_back_end(guest):
-    found = guest.vm.out(f"CEPH_CONF={guest.cluster.conf} radosvol doctor || true")
+    found = guest.vm.out(f"BACKEND=nbd CEPH_CONF={guest.cluster.conf} radosvol doctor || true")
     assert re.search("^back end +ok +nbd$", found, re.MULTILINE)
     assert "Linux 6.9" not in found and "FUSE" not in found
 
@@ -193,7 +193,7 @@ def test_without_a_back_end(guest):
     guest.vm.run("rmmod nbd")
     guest.create("db")
     guest.stop()
-    guest.start(BACKEND="nbd")
+    guest.start()
     with pytest.raises(PluginError, match="nbd: the kernel has no NBD .*modprobe nbd"):
         guest.mount("db")
     guest.vm.run("modprobe nbd")

@@ -217,7 +217,7 @@ static void refusals_name_the_flag(void **state)
     refuse("--ceph-conf", "/a\tb", "--ceph-conf");
     refuse("--libexec-dir", "", "--libexec-dir");
     refuse("--default-size", "", "--default-size");
-    refuse("--backend", "loop", "auto, nbd or fuse");
+    refuse("--backend", "loop", "auto, fuse or nbd");
     refuse("--log-level", "loud", "error, warning, info or debug");
 }
 
