@@ -355,14 +355,11 @@ static bool is_same(const struct job *job, const struct notify_id *id, uint32_t 
 
 static struct job *find_in(const struct job_list *list, const struct notify_id *id, uint32_t op)
 {
-    struct job *job;
+    struct job *job = STAILQ_FIRST(list);
 
-    STAILQ_FOREACH(job, list, link)
-    {
-        if (is_same(job, id, op))
-            return job;
-    }
-    return NULL;
+    while (job && !is_same(job, id, op))
+        job = STAILQ_NEXT(job, link);
+    return job;
 }
 
 /* The same request, not done yet. */
