@@ -300,13 +300,23 @@ def test_a_client_that_hangs_up_during_mount(plugin, volumes):
 
 def test_a_client_that_hangs_up_takes_away_only_its_own_mount(plugin, volumes):
     name = volumes.create()
-    path, _ = volumes.mount(name)
+    path, an_id = volumes.mount(name)
     for _ in range(5):
         with Connection(plugin.socket) as connection:
             connection.send(request_bytes("VolumeDriver.Mount", b'{"Name": "%s", "ID": "%s"}' % (
                 name.encode(), mount_id().encode())))
     (path / "file").write_text("still mounted")
     assert plugin.mounted(name)
+    volumes.unmount(name, an_id)
+
+    def removed():
+        try:
+            plugin.remove(name)
+        except PluginError:  # the last of them may still be under way
+            return False
+        return True
+
+    wait_until(removed, "the end of the mounts that nobody wants", 20)
 
 
 @pytest.fixture
