@@ -6,6 +6,7 @@ nothing but the defaults. They share the kernel, /dev with its loop devices, and
 A host can be killed (as by pulling the power cord), cut off from the network and healed, and
 started again: with the same /var/lib, name and address, and with an empty /run."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -47,6 +48,17 @@ class NetworkCluster(Cluster):
         inside(self.namespace.pid, DEV_CLUSTER, "up", "--dir", self.directory, "--osds", self.osds,
                "--addr", self.network.address(self.number), timeout=180)
         self.started = True
+
+    @contextlib.contextmanager
+    def unheard_by(self, host):
+        """What it sends to the host never arrives; what comes from there does."""
+        neighbour = (self.network.address(host.number), "dev", "eth0")
+        inside(self.namespace.pid, "ip", "neighbour", "replace", *neighbour,
+               "lladdr", "02:00:00:00:00:00", "nud", "permanent")
+        try:
+            yield
+        finally:
+            inside(self.namespace.pid, "ip", "neighbour", "del", *neighbour)
 
     def close(self):
         super().close()

@@ -78,23 +78,33 @@ class Writer:
 class RecordWriter(Writer):
     script = RECORDS
 
-    def check(self, host, volume):
-        """Read the volume on `host` and fail if anything acknowledged is not there, bit by bit.
-        Returns the number of acknowledged records."""
-        data = host.run(volume, "cat", f"/data/{self.file}", text=False)
+    def read(self, host, volume):
+        """What the volume holds, as `host` sees it."""
+        return host.run(volume, "cat", f"/data/{self.file}", text=False)
+
+    def lost(self, data):
+        """The numbers of the records that are acknowledged by now and are not in `data`, bit by
+        bit."""
         acked = self.acked()
         assert [number for number, _ in acked] == list(range(len(acked)))
-        lost = [number for number, checksum in acked if checksum != hashlib.md5(
+        return [number for number, checksum in acked if checksum != hashlib.md5(
             data[number * RECORD_BYTES:(number + 1) * RECORD_BYTES]).hexdigest()]
-        assert not lost, f"{len(lost)} of {len(acked)} acknowledged records are lost: {lost[:10]}"
-        return len(acked)
+
+    def check(self, host, volume):
+        """Read the volume on `host` and fail if anything acknowledged is not there. Returns the
+        number of acknowledged records."""
+        lost = self.lost(self.read(host, volume))
+        acked = len(self.acked())
+        assert not lost, f"{len(lost)} of {acked} acknowledged records are lost: {lost[:10]}"
+        return acked
 
 
 class RowWriter(Writer):
     script = ROWS
 
     def check(self, host, volume):
-        """The same with a database, which also must find itself sound."""
+        """The same with a database, which also must find itself sound. Returns the number of
+        acknowledged rows."""
         lines = host.run(volume, "sqlite3", f"/data/{self.file}", "PRAGMA integrity_check; "
                          "SELECT n FROM rows ORDER BY n").split()
         assert lines[0] == "ok", lines[:20]
