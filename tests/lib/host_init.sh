@@ -27,6 +27,7 @@ done
 mount -t tmpfs tmpfs /run
 mount --bind "$directory/lib" /var/lib
 mount --make-rshared /
+touch /run/host
 read -r _
 
 "$@" >>"$directory/plugin.log" 2>&1 &

@@ -110,6 +110,8 @@ class Host:
         self.pid = proc.wait_until(lambda: proc.children(self.process.pid), f"{self}'s init")[0]
         self.network.plug(self.name, self.pid, self.number)
         self.root = Path(f"/proc/{self.pid}/root")
+        # Until then it sees this machine's sockets, and somebody may answer there.
+        proc.wait_until((self.root / "run/host").exists, f"{self}'s own /run", START_S)
         self.engine.process = self.plugin.process = self.process
         self.engine.socket = self.root / "run/docker.sock"
         self.plugin.socket = self.root / f"run/docker/plugins/{DRIVER}.sock"
