@@ -5,11 +5,10 @@ import errno
 import hashlib
 import os
 import random
-import threading
 
 import pytest
 
-from lib.load import write_synced
+from lib.load import LineWriter, write_synced
 from lib.plugin import PluginError
 from lib.proc import run, wait_until
 
@@ -33,30 +32,6 @@ def fill(path, seed=1):
 def manifest(path):
     return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
             for file in path.rglob("*") if file.is_file()}
-
-
-class Writer(threading.Thread):
-    """Appends numbered lines, each on disk before the next."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path, self.lines, self.stopping, self.error = path, 0, threading.Event(), None
-
-    def run(self):
-        try:
-            with open(self.path, "w", encoding="ascii") as file:
-                while not self.stopping.is_set():
-                    file.write(f"{self.lines + 1}\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                    self.lines += 1
-        except OSError as error:
-            self.error = error
-
-    def stop(self):
-        self.stopping.set()
-        self.join()
-        assert self.error is None, self.error
 
 
 def assert_read_only(path):
@@ -83,7 +58,7 @@ def test_a_snapshot_taken_under_load_is_shown_on_two_hosts(plugin, volumes, rado
     path, db_id = volumes.mount("db")
     fill(path)
     written = manifest(path)
-    writer = Writer(path / "lines")
+    writer = LineWriter(path / "lines")
     writer.start()
     wait_until(lambda: writer.lines > 10 or writer.error, "the first lines", 60)
     least = writer.lines

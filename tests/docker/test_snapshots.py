@@ -3,11 +3,11 @@
 
 import os
 import subprocess
-import threading
 
 import pytest
 
 from lib.cluster import POOL
+from lib.load import LineWriter
 from lib.proc import run, wait_until
 from test_stock_tools import digests, fill, loop_mounted
 
@@ -19,30 +19,6 @@ COUNT = 4
 @pytest.fixture(params=["ext4", "xfs"])
 def fs(request):
     return request.param
-
-
-class Writer(threading.Thread):
-    """Appends numbered lines to a file, each on disk before the next."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path, self.lines, self.stopping, self.error = path, 0, threading.Event(), None
-
-    def run(self):
-        try:
-            with open(self.path, "w", encoding="ascii") as file:
-                while not self.stopping.is_set():
-                    file.write(f"{self.lines + 1}\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                    self.lines += 1
-        except OSError as error:
-            self.error = error
-
-    def stop(self):
-        self.stopping.set()
-        self.join()
-        assert self.error is None, self.error
 
 
 def check(image, fs, tmp_path, written, least, most):
@@ -65,7 +41,7 @@ def test_stock_snapshots_of_a_mounted_volume_are_frozen_file_systems(volumes, cl
     name = volumes.create(fs=fs)
     path, an_id = volumes.mount(name)
     written = fill(path)
-    writer = Writer(path / "lines")
+    writer = LineWriter(path / "lines")
     writer.start()
     wait_until(lambda: writer.lines > 0 or writer.error, "the first line")
     bounds = []

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "images.h"
 #include "stock.h"
 
 #include <errno.h>
 
 #include "image/clone.h"
 #include "image/flatten.h"
-#include "image/image.h"
 #include "image/io.h"
-#include "image/lifecycle.h"
 #include "image/snapshot.h"
 
 /* For tests of clones: a parent with the snapshot "base", and what is said of its clones. */
 
-#define MARK    "docker-volume-rados.test"
 #define ORDER   16
 #define OBJECT  (UINT64_C(1) << ORDER)
 #define OBJECTS 12
@@ -50,13 +48,9 @@ static inline void write_some(struct fixture *f, const char *id, uint64_t offset
 
 static inline void make_parent(struct fixture *f)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
-    struct image_spec spec = {
-        .size = SIZE, .order = ORDER, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
     struct error err;
 
-    assert_ok(image_prepare(f->control, f->name, &spec, soon(), &f->header, &err), err);
-    assert_ok(image_publish(f->control, f->name, f->header.id, soon(), &err), err);
+    f->header = test_image_make(f->control, f->name, SIZE, ORDER);
     write_some(f, f->header.id, 0, 8 * OBJECT, 'b');
     write_some(f, f->header.id, 10 * OBJECT + 5000, 9000, 'c');
     memset(f->base, 'b', 8 * OBJECT);
@@ -119,20 +113,15 @@ static inline void make_clone(struct fixture *f, const char *name, const char *p
                               uint64_t snap_id, uint64_t overlap, uint64_t size, uint8_t order,
                               char id[IMAGE_ID_MAX])
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
     struct rbd_parent parent = parent_spec(f, parent_id, snap_id);
-    struct image_spec spec = {.size = size,
-                              .order = order,
-                              .data_pool_id = -1,
-                              .metadata = &mark,
-                              .metadata_count = 1,
-                              .parent = &parent,
-                              .overlap = overlap};
+    struct image_spec spec = test_image_spec(size, order);
     struct image_header header = {0};
     struct error err;
 
+    spec.parent = &parent;
+    spec.overlap = overlap;
     assert_ok(image_prepare(f->control, name, &spec, soon(), &header, &err), err);
-    assert_ok(image_publish(f->control, name, header.id, soon(), &err), err);
+    test_image_publish(f->control, name, header.id);
     snprintf(id, IMAGE_ID_MAX, "%s", header.id);
     image_header_free(&header);
 }

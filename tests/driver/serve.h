@@ -32,6 +32,7 @@ static inline void *serve(void *arg)
 
 static inline void serve_start(struct server *server)
 {
+    atomic_store(&server->stop, false);
     assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
 }
 

@@ -345,21 +345,16 @@ static void a_parent_in_another_namespace(void **state)
 /* A creation that was cut off after both headers were changed leaves no child behind. */
 static void the_sweep_strikes_off_what_was_not_published(void **state)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
     struct fixture *f = *state;
     struct rbd_parent parent = parent_spec(f, f->header.id, f->snapshot.id);
-    struct image_spec spec = {.size = SIZE,
-                              .order = ORDER,
-                              .data_pool_id = -1,
-                              .metadata = &mark,
-                              .metadata_count = 1,
-                              .parent = &parent,
-                              .overlap = SIZE};
+    struct image_spec spec = test_image_spec(SIZE, ORDER);
     struct cluster *dead = live_connect_as(CLUSTER_CONTROL, "token-of-clone-test");
     struct cluster *next;
     struct image_header header = {0};
     struct error err;
 
+    spec.parent = &parent;
+    spec.overlap = SIZE;
     assert_ok(image_prepare(dead, live_name("cut"), &spec, soon(), &header, &err), err);
     cluster_close(dead);
     assert_int_equal(count_children(f), 1);

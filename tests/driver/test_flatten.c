@@ -277,18 +277,11 @@ static void an_old_header_does_not_bring_the_parent_back(void **state)
 static void make_endless(struct fixture *f, const char *parent, const char *name,
                          char id[IMAGE_ID_MAX])
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
-    struct image_spec spec = {.size = ENDLESS,
-                              .order = ORDER,
-                              .data_pool_id = -1,
-                              .metadata = &mark,
-                              .metadata_count = 1};
-    cleanup_image_header struct image_header header = {0};
+    cleanup_image_header struct image_header header =
+        test_image_make(f->control, parent, ENDLESS, ORDER);
     struct snapshot snapshot;
     struct error err;
 
-    assert_ok(image_prepare(f->control, parent, &spec, soon(), &header, &err), err);
-    assert_ok(image_publish(f->control, parent, header.id, soon(), &err), err);
     assert_ok(snapshot_create(f->control, header.id, "s", "host", soon(), &snapshot, &err), err);
     make_clone(f, name, header.id, snapshot.id, ENDLESS, ENDLESS, ORDER, id);
 }

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "live.h"
+#include "images.h"
 
 #include <errno.h>
 
-#include "image/image.h"
 #include "image/io.h"
-#include "image/lifecycle.h"
 
 /* Reading and writing an image, against a copy in memory. Small objects, so that every request kind
  * meets object borders, heads, tails and whole objects. */
 
-#define MARK        "docker-volume-rados.test"
 #define ORDER       16
 #define OBJECT_SIZE (UINT64_C(1) << ORDER)
 #define IMAGE_SIZE  (9 * OBJECT_SIZE + 12288) /* the last object is a short one */
@@ -24,19 +21,13 @@ struct fixture {
 
 static int setup(void **state)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
     struct fixture *f = calloc(1, sizeof(*f));
-    struct image_spec spec = {.size = IMAGE_SIZE,
-                              .order = ORDER,
-                              .data_pool_id = -1,
-                              .metadata = &mark,
-                              .metadata_count = 1};
     struct error err;
 
     assert_non_null(f);
     f->cluster = live_connect(CLUSTER_CONTROL);
     f->name = live_name("io");
-    assert_ok(image_prepare(f->cluster, f->name, &spec, soon(), &f->header, &err), err);
+    f->header = test_image_prepare(f->cluster, f->name, IMAGE_SIZE, ORDER);
     assert_ok(image_io_open(f->cluster, &f->header, &f->io, &err), err);
     *state = f;
     return 0;

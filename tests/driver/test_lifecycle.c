@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "live.h"
+#include "images.h"
 
 #include <errno.h>
 #include <pthread.h>
 
-#include "image/image.h"
 #include "image/io.h"
-#include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/ownership.h"
 #include "image/trash.h"
@@ -15,10 +13,6 @@
 
 /* Images come and go whole: each state that a crash can leave (the table in lifecycle.h) is made
  * here by stopping between the steps, and the sweep must finish it. */
-
-#define MARK "docker-volume-rados.test"
-
-static const struct rbd_pair mark_pair = {(char *)MARK, (char *)"1", 1};
 
 static int setup(void **state)
 {
@@ -34,23 +28,7 @@ static int teardown(void **state)
 
 static struct image_header prepare(struct cluster *cluster, const char *name)
 {
-    struct image_spec spec = {.size = 64 * MIB,
-                              .order = 22,
-                              .data_pool_id = -1,
-                              .metadata = &mark_pair,
-                              .metadata_count = 1};
-    struct image_header header;
-    struct error err;
-
-    assert_ok(image_prepare(cluster, name, &spec, soon(), &header, &err), err);
-    return header;
-}
-
-static void publish(struct cluster *cluster, const char *name, const char *id)
-{
-    struct error err;
-
-    assert_ok(image_publish(cluster, name, id, soon(), &err), err);
+    return test_image_prepare(cluster, name, 64 * MIB, 22);
 }
 
 /* What another client, or this one after a crash, would find: the lock of the dead worker has
@@ -182,7 +160,7 @@ static void comes_and_goes(void **state)
     assert_false(exists(cluster, name));
     assert_false(listed(cluster, name));
     write_some(cluster, &header);
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     assert_true(exists(cluster, name));
     assert_true(listed(cluster, name));
     assert_false(in_trash(cluster, header.id));
@@ -209,7 +187,7 @@ static void a_taken_name_is_refused(void **state)
     struct image_header second = prepare(cluster, name);
     struct error err;
 
-    publish(cluster, name, first.id);
+    test_image_publish(cluster, name, first.id);
     assert_int_equal(image_publish(cluster, name, second.id, soon(), &err), -EEXIST);
     assert_ok(image_abandon(cluster, second.id, -EEXIST, &err), err);
     assert_false(header_exists(cluster, second.id));
@@ -243,7 +221,7 @@ static void a_creation_under_way_is_left_alone(void **state)
     sweep(other);
     assert_true(header_exists(cluster, header.id));
     assert_int_equal(data_objects(cluster, &header), 16);
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     remove_image(other, name, header.id);
     assert_gone(cluster, name, &header);
     cluster_close(other);
@@ -293,7 +271,7 @@ static void a_stale_entry_of_the_name_is_replaced(void **state)
     assert_false(exists(cluster, name));
 
     header = prepare(cluster, name);
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     assert_true(listed(cluster, name));
     remove_image(cluster, name, header.id);
     assert_gone(cluster, name, &header);
@@ -307,7 +285,7 @@ static void crash_in_removal_before_the_name_is_undone(void **state)
     struct encoder in = {0};
 
     write_some(cluster, &header);
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     assert_int_equal(trash_add(cluster, header.id, name, RBD_TRASH_MOVING, soon()), 0);
     rbd_encode_name_id(&in, name, header.id);
     assert_int_equal(
@@ -333,7 +311,7 @@ static void crash_in_removal_after_the_name_is_finished(void **state)
     struct error err;
 
     write_some(cluster, &header);
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     assert_ok(image_unpublish(cluster, name, header.id, MARK, soon(), &err), err);
     assert_false(exists(cluster, name));
     assert_false(listed(cluster, name));
@@ -363,7 +341,7 @@ static void an_image_in_use_is_not_removed(void **state)
     struct ownership *ownership;
     struct error err;
 
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     assert_ok(
         ownership_acquire(other, header.id, "host-b", "", 15, soon(), &owned, &ownership, &err),
         err);
@@ -397,7 +375,7 @@ static void a_dead_watcher_is_waited_for(void **state)
     pthread_t thread;
     struct error err;
 
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     name_header(object, header.id);
     assert_ok(watch_open(other, object, 30, soon(), &silent, &err), err);
     assert_int_equal(image_unpublish(cluster, name, header.id, MARK, deadline_in_ms(5000), &err),
@@ -421,7 +399,7 @@ static void a_removed_image_cannot_be_owned(void **state)
     struct ownership *ownership;
     struct error err;
 
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     assert_ok(image_unpublish(cluster, name, header.id, MARK, soon(), &err), err);
     assert_int_equal(
         ownership_acquire(cluster, header.id, "host-b", "", 15, soon(), &owned, &ownership, &err),
@@ -524,7 +502,7 @@ static void an_heir_removes_again(void **state)
     struct image_header header = prepare(cluster, name);
     struct error err;
 
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     lock_for_ever(s.dead, header.id, "being removed token=0f");
     assert_int_equal(image_unpublish(cluster, name, header.id, MARK, soon(), &err), -EBUSY);
     assert_non_null(strstr(err.text, "being removed"));
@@ -541,7 +519,7 @@ static void an_heir_undoes_a_removal(void **state)
     const char *name = live_name("undone");
     struct image_header header = prepare(cluster, name);
 
-    publish(cluster, name, header.id);
+    test_image_publish(cluster, name, header.id);
     lock_for_ever(s.dead, header.id, "being removed token=0f");
     assert_int_equal(trash_add(s.dead, header.id, name, RBD_TRASH_MOVING, soon()), 0);
     sweep(cluster);

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "images.h"
 #include "serve.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "image/image.h"
 #include "image/io.h"
-#include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/ownership.h"
 #include "image/takeover.h"
 #include "rados/header_notify.h"
 #include "rados/op.h"
-
-#define MARK "docker-volume-rados.test"
 
 struct fixture {
     struct cluster *control; /* somebody else */
@@ -25,18 +22,13 @@ struct fixture {
 
 static int setup(void **state)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
     struct fixture *f = calloc(1, sizeof(*f));
-    struct image_spec spec = {
-        .size = 64 * MIB, .order = 22, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
-    struct error err;
 
     assert_non_null(f);
     f->control = live_connect(CLUSTER_CONTROL);
     f->data = live_connect(CLUSTER_DATA);
     f->name = live_name("owned");
-    assert_ok(image_prepare(f->control, f->name, &spec, soon(), &f->header, &err), err);
-    assert_ok(image_publish(f->control, f->name, f->header.id, soon(), &err), err);
+    f->header = test_image_make(f->control, f->name, 64 * MIB, 22);
     *state = f;
     return 0;
 }
@@ -44,10 +36,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    struct error err;
 
-    assert_ok(image_unpublish(f->control, f->name, f->header.id, MARK, soon(), &err), err);
-    assert_ok(image_delete(f->control, f->header.id, soon(), &err), err);
+    test_image_remove(f->control, f->name, f->header.id);
     cluster_close(f->data);
     cluster_close(f->control);
     free(f);

@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "images.h"
+#include "serve.h"
 #include "stock.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 
-#include "image/image.h"
 #include "image/io.h"
-#include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/ownership.h"
 #include "image/reader.h"
 #include "rados/op.h"
 
 /* Readers of one image beside each other, and beside those who would change it. */
-
-#define MARK "docker-volume-rados.test"
 
 struct fixture {
     struct cluster *control; /* somebody else */
@@ -26,17 +21,12 @@ struct fixture {
 
 static int setup(void **state)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
     struct fixture *f = calloc(1, sizeof(*f));
-    struct image_spec spec = {
-        .size = 64 * MIB, .order = 22, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
-    struct error err;
 
     assert_non_null(f);
     f->control = live_connect(CLUSTER_CONTROL);
     f->name = live_name("read");
-    assert_ok(image_prepare(f->control, f->name, &spec, soon(), &f->header, &err), err);
-    assert_ok(image_publish(f->control, f->name, f->header.id, soon(), &err), err);
+    f->header = test_image_make(f->control, f->name, 64 * MIB, 22);
     *state = f;
     return 0;
 }
@@ -58,8 +48,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A reader in its main loop, as a blockd is one. */
-struct server {
+/* In its main loop, as a blockd is one. */
+struct watcher {
     struct cluster *cluster;
     struct reader *reader;
     struct image_io *io;
@@ -70,31 +60,31 @@ struct server {
 
 static void on_lock(void *arg, const struct lock_info *lock)
 {
-    struct server *server = arg;
+    struct watcher *watcher = arg;
 
     assert_int_equal(lock->count, 1);
-    atomic_fetch_add(&server->locks, 1);
+    atomic_fetch_add(&watcher->locks, 1);
 }
 
-static void *serve(void *arg)
+static void *watch(void *arg)
 {
-    struct server *server = arg;
+    struct watcher *watcher = arg;
 
-    while (!atomic_load(&server->stop)) {
-        struct pollfd pfd = {.fd = reader_fd(server->reader), .events = POLLIN};
+    while (!atomic_load(&watcher->stop)) {
+        struct pollfd pfd = {.fd = reader_fd(watcher->reader), .events = POLLIN};
 
         poll(&pfd, 1, 50);
-        reader_run(server->reader);
+        reader_run(watcher->reader);
     }
     return NULL;
 }
 
-static void start(struct fixture *f, const char *host, struct server *ret)
+static void start(struct fixture *f, const char *host, struct watcher *ret)
 {
     struct image_header header = {0};
     struct error err;
 
-    *ret = (struct server){.cluster = live_connect(CLUSTER_DATA)};
+    *ret = (struct watcher){.cluster = live_connect(CLUSTER_DATA)};
     assert_ok(reader_open(ret->cluster, f->header.id, host, false, 15, soon(), &header,
                           &ret->reader, &err),
               err);
@@ -102,25 +92,25 @@ static void start(struct fixture *f, const char *host, struct server *ret)
     image_header_free(&header);
     reader_attach_io(ret->reader, ret->io);
     reader_on_lock(ret->reader, on_lock, ret);
-    assert_int_equal(pthread_create(&ret->thread, NULL, serve, ret), 0);
+    assert_int_equal(pthread_create(&ret->thread, NULL, watch, ret), 0);
 }
 
-static void stop(struct server *server)
+static void stop(struct watcher *watcher)
 {
-    atomic_store(&server->stop, true);
-    pthread_join(server->thread, NULL);
-    assert_int_equal(reader_state(server->reader), READER_WATCHING);
-    reader_close(server->reader);
-    image_io_close(server->io);
-    cluster_close(server->cluster);
+    atomic_store(&watcher->stop, true);
+    pthread_join(watcher->thread, NULL);
+    assert_int_equal(reader_state(watcher->reader), READER_WATCHING);
+    reader_close(watcher->reader);
+    image_io_close(watcher->io);
+    cluster_close(watcher->cluster);
 }
 
-static void assert_reads(struct server *server)
+static void assert_reads(struct watcher *watcher)
 {
     uint8_t data[4096];
 
     memset(data, 'x', sizeof(data));
-    assert_int_equal(image_run(server->io, IMAGE_READ, 0, sizeof(data), data), 0);
+    assert_int_equal(image_run(watcher->io, IMAGE_READ, 0, sizeof(data), data), 0);
     assert_int_equal(data[0], 0);
 }
 
@@ -137,7 +127,7 @@ static const struct image_reader *find(const struct image_readers *readers, cons
 static void readers_are_beside_each_other_and_say_who_they_are(void **state)
 {
     struct fixture *f = *state;
-    struct server one, two;
+    struct watcher one, two;
     struct image_readers readers = {0};
     const struct image_reader *reader;
     struct image_header header = {0};
@@ -169,15 +159,15 @@ static void readers_are_beside_each_other_and_say_who_they_are(void **state)
 static void one_that_is_read_is_not_removed(void **state)
 {
     struct fixture *f = *state;
-    struct server server;
+    struct watcher watcher;
     struct error err;
 
-    start(f, "host-a", &server);
+    start(f, "host-a", &watcher);
     assert_int_equal(remove_image(f, &err), -EBUSY);
     assert_non_null(strstr(err.text, "on host-a"));
-    assert_reads(&server);
-    assert_int_equal(atomic_load(&server.locks), 0); /* the remover's does not count */
-    stop(&server);
+    assert_reads(&watcher);
+    assert_int_equal(atomic_load(&watcher.locks), 0); /* the remover's does not count */
+    stop(&watcher);
 }
 
 static struct ownership *own(struct fixture *f, struct cluster *cluster)
@@ -193,37 +183,18 @@ static struct ownership *own(struct fixture *f, struct cluster *cluster)
     return ownership;
 }
 
-struct owner {
-    struct ownership *ownership;
-    atomic_bool stop;
-};
-
-static void *serve_owner(void *arg)
-{
-    struct owner *owner = arg;
-
-    while (!atomic_load(&owner->stop)) {
-        struct pollfd pfd = {.fd = ownership_fd(owner->ownership), .events = POLLIN};
-
-        poll(&pfd, 1, 50);
-        ownership_run(owner->ownership);
-    }
-    return NULL;
-}
-
 /* Who comes anew is refused; a predecessor's device is worth more. */
 static void one_that_is_written_is_not_read(void **state)
 {
     struct fixture *f = *state;
     struct cluster *writer = live_connect(CLUSTER_DATA);
     struct cluster *cluster = live_connect(CLUSTER_DATA);
-    struct owner owner = {.ownership = own(f, writer)};
+    struct server owner = {.ownership = own(f, writer)};
     struct image_header header = {0};
     struct reader *reader = NULL;
-    pthread_t thread;
     struct error err;
 
-    pthread_create(&thread, NULL, serve_owner, &owner);
+    serve_start(&owner);
     assert_int_equal(
         reader_open(cluster, f->header.id, "host-a", false, 15, soon(), &header, &reader, &err),
         -EBUSY);
@@ -234,8 +205,7 @@ static void one_that_is_written_is_not_read(void **state)
         err);
     image_header_free(&header);
     reader_close(reader);
-    atomic_store(&owner.stop, true);
-    pthread_join(thread, NULL);
+    serve_stop(&owner);
     ownership_release(owner.ownership);
     cluster_close(cluster);
     cluster_close(writer);
@@ -279,17 +249,17 @@ static void one_that_is_removed_is_not_read(void **state)
 static void stock_tools_work_beside_a_reader(void **state)
 {
     struct fixture *f = *state;
-    struct server server;
+    struct watcher watcher;
     char spec[128];
 
-    start(f, "host-a", &server);
+    start(f, "host-a", &watcher);
     snprintf(spec, sizeof(spec), "%s@monday", f->name);
     stock(STOCK("snap", "create", "--no-progress", spec));
-    assert_reads(&server);
+    assert_reads(&watcher);
     stock(STOCK("snap", "rm", "--no-progress", spec));
-    assert_reads(&server);
-    assert_true(atomic_load(&server.locks) > 0);
-    stop(&server);
+    assert_reads(&watcher);
+    assert_true(atomic_load(&watcher.locks) > 0);
+    stop(&watcher);
 }
 
 int main(void)

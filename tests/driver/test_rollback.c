@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "images.h"
+#include "serve.h"
 #include "stock.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "image/image.h"
 #include "image/io.h"
-#include "image/lifecycle.h"
 #include "image/ownership.h"
 #include "image/resize.h"
 #include "image/rollback.h"
@@ -19,7 +16,6 @@
 /* Rolling an image back in place. What is in it before and after is compared with what the stock
  * rbd command exports. */
 
-#define MARK    "docker-volume-rados.test"
 #define ORDER   16 /* many small objects */
 #define OBJECT  (UINT64_C(1) << ORDER)
 #define OBJECTS 256
@@ -34,18 +30,13 @@ struct fixture {
 
 static int setup(void **state)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
     struct fixture *f = calloc(1, sizeof(*f));
-    struct image_spec spec = {
-        .size = SIZE, .order = ORDER, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
-    struct error err;
 
     assert_non_null(f);
     f->control = live_connect(CLUSTER_CONTROL);
     f->data = live_connect(CLUSTER_DATA);
     f->name = live_name("rollback");
-    assert_ok(image_prepare(f->control, f->name, &spec, soon(), &f->header, &err), err);
-    assert_ok(image_publish(f->control, f->name, f->header.id, soon(), &err), err);
+    f->header = test_image_make(f->control, f->name, SIZE, ORDER);
     *state = f;
     return 0;
 }
@@ -54,11 +45,9 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     struct spawn_result result;
-    struct error err;
 
     stock_try(&result, STOCK("snap", "purge", "--no-progress", f->name));
-    assert_ok(image_unpublish(f->control, f->name, f->header.id, MARK, soon(), &err), err);
-    assert_ok(image_delete(f->control, f->header.id, soon(), &err), err);
+    test_image_remove(f->control, f->name, f->header.id);
     cluster_close(f->data);
     cluster_close(f->control);
     free(f);
@@ -227,33 +216,13 @@ static void the_size_goes_back_too(void **state)
     }
 }
 
-/* A living owner answers others, as the main loop of a blockd does. */
-struct owner {
-    struct ownership *ownership;
-    atomic_bool stop;
-};
-
-static void *serve(void *arg)
-{
-    struct owner *owner = arg;
-
-    while (!atomic_load(&owner->stop)) {
-        struct pollfd pfd = {.fd = ownership_fd(owner->ownership), .events = POLLIN};
-
-        poll(&pfd, 1, 50);
-        ownership_run(owner->ownership);
-    }
-    return NULL;
-}
-
 static void the_image_must_not_be_in_use(void **state)
 {
     struct rollback rollback = {.snapshot = "good", .host = "host"};
     struct fixture *f = *state;
     struct rollback_result result;
     struct image_header header = {0};
-    struct owner owner = {0};
-    pthread_t thread;
+    struct server owner = {0};
     struct error err;
 
     take(f, "good");
@@ -262,11 +231,10 @@ static void the_image_must_not_be_in_use(void **state)
                                 &owner.ownership, &err),
               err);
     image_header_free(&header);
-    pthread_create(&thread, NULL, serve, &owner);
+    serve_start(&owner);
     assert_int_equal(roll(f, &rollback, &result, &err), -EBUSY);
     assert_non_null(strstr(err.text, "host-a"));
-    atomic_store(&owner.stop, true);
-    pthread_join(thread, NULL);
+    serve_stop(&owner);
     ownership_release(owner.ownership);
     rollback.snapshot = "missing";
     assert_int_equal(roll(f, &rollback, &result, &err), -ENOENT);

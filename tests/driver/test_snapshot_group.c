@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "images.h"
 #include "stock.h"
 
 #include <errno.h>
@@ -6,9 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "image/image.h"
 #include "image/io.h"
-#include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/ownership.h"
 #include "image/snapshot_group.h"
@@ -19,7 +18,6 @@
  * does, whose "file system" is a mutex that writers take, and one that nobody has open. Whatever
  * fails, no snapshot stays and nothing stays frozen. */
 
-#define MARK   "docker-volume-rados.test"
 #define SIZE   (8 * MIB)
 #define IMAGES 3
 #define OWNERS 2
@@ -125,18 +123,13 @@ static void stop_owner(struct owner *owner)
 
 static int setup(void **state)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
-    const struct image_spec spec = {
-        .size = SIZE, .order = 22, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
     struct fixture *f = calloc(1, sizeof(*f));
-    struct error err;
 
     assert_non_null(f);
     f->control = live_connect(CLUSTER_CONTROL);
     for (unsigned i = 0; i < IMAGES; i++) {
         f->names[i] = live_name("group");
-        assert_ok(image_prepare(f->control, f->names[i], &spec, soon(), &f->headers[i], &err), err);
-        assert_ok(image_publish(f->control, f->names[i], f->headers[i].id, soon(), &err), err);
+        f->headers[i] = test_image_make(f->control, f->names[i], SIZE, 22);
         snprintf(f->members[i].volume, sizeof(f->members[i].volume), "%s", f->names[i]);
         snprintf(f->members[i].id, sizeof(f->members[i].id), "%s", f->headers[i].id);
     }
@@ -153,7 +146,6 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     struct spawn_result result;
-    struct error err;
 
     for (unsigned i = 0; i < OWNERS; i++) {
         stop_owner(&f->owners[i]);
@@ -162,9 +154,7 @@ static int teardown(void **state)
     }
     for (unsigned i = 0; i < IMAGES; i++) {
         stock_try(&result, STOCK("snap", "purge", "--no-progress", f->names[i]));
-        assert_ok(image_unpublish(f->control, f->names[i], f->headers[i].id, MARK, soon(), &err),
-                  err);
-        assert_ok(image_delete(f->control, f->headers[i].id, soon(), &err), err);
+        test_image_remove(f->control, f->names[i], f->headers[i].id);
     }
     cluster_close(f->control);
     free(f);

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "images.h"
+#include "serve.h"
 #include "stock.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 
+#include "base/cleanup.h"
 #include "image/clone.h"
-#include "image/image.h"
 #include "image/io.h"
-#include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/owner_work.h"
 #include "image/ownership.h"
@@ -21,7 +19,6 @@
 /* Snapshots of an image that nobody has open, and of one whose owner serves others as a blockd
  * does; asked for by us and by the stock rbd command, which must see the same. */
 
-#define MARK  "docker-volume-rados.test"
 #define SIZE  (32 * MIB)
 #define BLOCK 65536
 
@@ -31,11 +28,8 @@ struct fixture {
     const char *name;
     struct image_header header;
 
-    /* the owner, while there is one */
-    struct ownership *ownership;
+    struct server server; /* the owner, while there is one */
     struct image_io *io;
-    pthread_t thread;
-    atomic_bool stop;
     atomic_uint freezes, thaws;
     int freeze_result, thaw_result;
     _Atomic uint64_t size_told;
@@ -43,43 +37,34 @@ struct fixture {
 
 static int setup(void **state)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
     struct fixture *f = calloc(1, sizeof(*f));
-    struct image_spec spec = {
-        .size = SIZE, .order = 22, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
-    struct error err;
 
     assert_non_null(f);
     f->control = live_connect(CLUSTER_CONTROL);
     f->data = live_connect(CLUSTER_DATA);
     f->name = live_name("snapshots");
-    assert_ok(image_prepare(f->control, f->name, &spec, soon(), &f->header, &err), err);
-    assert_ok(image_publish(f->control, f->name, f->header.id, soon(), &err), err);
+    f->header = test_image_make(f->control, f->name, SIZE, 22);
     *state = f;
     return 0;
 }
 
 static void stop_owner(struct fixture *f)
 {
-    if (!f->ownership)
+    if (!f->server.ownership)
         return;
-    atomic_store(&f->stop, true);
-    pthread_join(f->thread, NULL);
-    ownership_release(f->ownership);
+    serve_stop(&f->server);
+    ownership_release(steal_pointer(&f->server.ownership));
     image_io_close(f->io);
-    f->ownership = NULL;
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
     struct spawn_result result;
-    struct error err;
 
     stop_owner(f);
     stock_try(&result, STOCK("snap", "purge", "--no-progress", f->name));
-    assert_ok(image_unpublish(f->control, f->name, f->header.id, MARK, soon(), &err), err);
-    assert_ok(image_delete(f->control, f->header.id, soon(), &err), err);
+    test_image_remove(f->control, f->name, f->header.id);
     cluster_close(f->data);
     cluster_close(f->control);
     free(f);
@@ -110,19 +95,6 @@ static void on_resize(void *arg, uint64_t size)
     atomic_store(&f->size_told, size);
 }
 
-static void *serve(void *arg)
-{
-    struct fixture *f = arg;
-
-    while (!atomic_load(&f->stop)) {
-        struct pollfd pfd = {.fd = ownership_fd(f->ownership), .events = POLLIN};
-
-        poll(&pfd, 1, 50);
-        ownership_run(f->ownership);
-    }
-    return NULL;
-}
-
 static void start_owner(struct fixture *f)
 {
     const struct ownership_hooks hooks = {.freeze = on_freeze, .thaw = on_thaw, .arg = f};
@@ -130,15 +102,14 @@ static void start_owner(struct fixture *f)
     struct error err;
 
     assert_ok(ownership_acquire(f->data, f->header.id, "host-a", "", 15, soon(), &header,
-                                &f->ownership, &err),
+                                &f->server.ownership, &err),
               err);
     assert_ok(image_io_open(f->data, &header, &f->io, &err), err);
     image_header_free(&header);
-    ownership_attach_io(f->ownership, f->io);
-    ownership_set_hooks(f->ownership, &hooks);
-    ownership_on_resize(f->ownership, on_resize, f);
-    atomic_store(&f->stop, false);
-    pthread_create(&f->thread, NULL, serve, f);
+    ownership_attach_io(f->server.ownership, f->io);
+    ownership_set_hooks(f->server.ownership, &hooks);
+    ownership_on_resize(f->server.ownership, on_resize, f);
+    serve_start(&f->server);
 }
 
 static int create(struct fixture *f, const char *name, struct snapshot *ret, struct error *err)
@@ -202,7 +173,7 @@ static void assert_no_notes(struct fixture *f)
     assert_ok(image_read_header(f->control, f->header.id, soon(), &header, &err), err);
     for (size_t i = 0; i < header.metadata.count; i++)
         assert_null(strstr(header.metadata.items[i].key, SNAPSHOT_RELEASE_KEY));
-    assert_int_equal(header.lock.count, f->ownership ? 1 : 0);
+    assert_int_equal(header.lock.count, f->server.ownership ? 1 : 0);
     image_header_free(&header);
 }
 
@@ -326,7 +297,7 @@ static void an_owner_keeps_what_was_written_before(void **state)
     assert_same(f);
     assert_int_equal(count(f, true), 0);
     assert_no_notes(f);
-    assert_int_equal(ownership_state(f->ownership), OWNERSHIP_OWNED);
+    assert_int_equal(ownership_state(f->server.ownership), OWNERSHIP_OWNED);
     fill(f, 'd');
     assert_filled(f, NULL, 'd');
 }

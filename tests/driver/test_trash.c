@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "images.h"
 #include "stock.h"
 
 #include <errno.h>
 
-#include "image/image.h"
 #include "image/io.h"
 #include "image/leftovers.h"
-#include "image/lifecycle.h"
 #include "image/names.h"
 #include "image/owner_work.h"
 #include "image/ownership.h"
@@ -19,7 +18,6 @@
  * and each state that a crash can leave (the second table in lifecycle.h) is made here by stopping
  * between the steps, and the sweep must finish it. */
 
-#define MARK "docker-volume-rados.test"
 #define WEEK (7 * 86400)
 
 static int setup(void **state)
@@ -37,21 +35,17 @@ static int teardown(void **state)
 /* An image called NAME, with a pattern in its first blocks. */
 static struct image_header make(struct cluster *cluster, const char *name)
 {
-    static const struct rbd_pair mark = {(char *)MARK, (char *)"1", 1};
-    struct image_spec spec = {
-        .size = 16 * MIB, .order = 22, .data_pool_id = -1, .metadata = &mark, .metadata_count = 1};
-    struct image_header header;
+    struct image_header header = test_image_prepare(cluster, name, 16 * MIB, 22);
     struct image_io *io;
     char data[4096];
     struct error err;
 
     memset(data, 'x', sizeof(data));
-    assert_ok(image_prepare(cluster, name, &spec, soon(), &header, &err), err);
     assert_ok(image_io_open(cluster, &header, &io, &err), err);
     assert_int_equal(image_run(io, IMAGE_WRITE, 0, sizeof(data), data), 0);
     assert_int_equal(image_run(io, IMAGE_WRITE, 8 * MIB, sizeof(data), data), 0);
     image_io_close(io);
-    assert_ok(image_publish(cluster, name, header.id, soon(), &err), err);
+    test_image_publish(cluster, name, header.id);
     return header;
 }
 

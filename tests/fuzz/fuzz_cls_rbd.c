@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fuzz.h"
+#include "decoders.h"
 
 #include <errno.h>
 
@@ -255,36 +255,14 @@ static void fuzz_trash_list(struct decoder d)
     free(entries);
 }
 
-#define TARGET(name)                                                                               \
-    {                                                                                              \
-        fuzz_##name, name##_sample, sizeof(name##_sample) - 1                                      \
-    }
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct {
-        void (*run)(struct decoder d);
-        const char *sample;
-        size_t sample_len;
-    } targets[] = {
+    static const struct decoder_target targets[] = {
         TARGET(string),       TARGET(size),     TARGET(numbers), TARGET(pairs),
         TARGET(snap_context), TARGET(snapshot), TARGET(parent),  TARGET(trash_spec),
         TARGET(trash_list),   TARGET(children), TARGET(overlap),
     };
-    size_t count = sizeof(targets) / sizeof(targets[0]);
-    uint8_t *edited;
-    size_t pick, len;
 
-    if (size == 0)
-        return 0;
-    pick = data[0] % count;
-    if (data[0] < count * 2 && data[0] >= count) {
-        edited =
-            fuzz_edit(targets[pick].sample, targets[pick].sample_len, data + 1, size - 1, &len);
-        targets[pick].run(decoder_of(edited, len));
-        free(edited);
-    } else {
-        targets[pick].run(decoder_of(data + 1, size - 1));
-    }
+    fuzz_decoders(targets, sizeof(targets) / sizeof(targets[0]), data, size);
     return 0;
 }

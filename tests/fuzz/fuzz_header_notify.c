@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fuzz.h"
+#include "decoders.h"
 
 #include <errno.h>
 
@@ -92,33 +92,11 @@ static void fuzz_answer(struct decoder d)
     CHECK(!answer.acks && !answer.timeouts && answer.ack_count + answer.timeout_count == 0);
 }
 
-#define TARGET(name)                                                                               \
-    {                                                                                              \
-        fuzz_##name, name##_sample, sizeof(name##_sample) - 1                                      \
-    }
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct {
-        void (*run)(struct decoder d);
-        const char *sample;
-        size_t sample_len;
-    } targets[] = {TARGET(notify), TARGET(snap_create), TARGET(resize), TARGET(result),
-                   TARGET(answer)};
-    size_t count = sizeof(targets) / sizeof(targets[0]);
-    uint8_t *edited;
-    size_t pick, len;
+    static const struct decoder_target targets[] = {TARGET(notify), TARGET(snap_create),
+                                                    TARGET(resize), TARGET(result), TARGET(answer)};
 
-    if (size == 0)
-        return 0;
-    pick = data[0] % count;
-    if (data[0] < count * 2 && data[0] >= count) {
-        edited =
-            fuzz_edit(targets[pick].sample, targets[pick].sample_len, data + 1, size - 1, &len);
-        targets[pick].run(decoder_of(edited, len));
-        free(edited);
-    } else {
-        targets[pick].run(decoder_of(data + 1, size - 1));
-    }
+    fuzz_decoders(targets, sizeof(targets) / sizeof(targets[0]), data, size);
     return 0;
 }

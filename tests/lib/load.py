@@ -32,6 +32,30 @@ def write_synced(path, data):
         os.fsync(file.fileno())
 
 
+class LineWriter(threading.Thread):
+    """Appends numbered lines to a file, each on disk before the next."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.lines, self.stopping, self.error = path, 0, threading.Event(), None
+
+    def run(self):
+        try:
+            with open(self.path, "w", encoding="ascii") as file:
+                while not self.stopping.is_set():
+                    file.write(f"{self.lines + 1}\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                    self.lines += 1
+        except OSError as error:
+            self.error = error
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+        assert self.error is None, self.error
+
+
 class Fio:
     """fio over and over again until stop(): each pass writes files full of checksums at random
     offsets, reads them back and compares."""
