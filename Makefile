@@ -19,9 +19,7 @@ PREFIX  ?= /usr/local
 BUILD   := build$(if $(FLAVOR),/$(FLAVOR))
 VERSION := 0.1.0
 
-PKGS_DRIVER := blkid jansson
-PKGS_SERVER := libmicrohttpd jansson blkid
-PKGS_CLI    := smartcols jansson blkid
+PKGS        := blkid jansson libmicrohttpd libmnl smartcols
 PKG_CONFIG  ?= pkg-config
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -39,9 +37,10 @@ OPT      ?= -O2 -g
 CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Idriver -I.
 CFLAGS   += -std=gnu17 $(OPT) $(WARNINGS) $(HARDENING) $(SANITIZE) -pthread
 LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) -pthread
-CFLAGS   += $(shell $(PKG_CONFIG) --cflags $(PKGS_SERVER) $(PKGS_CLI))
+CFLAGS   += $(shell $(PKG_CONFIG) --cflags $(PKGS))
 
-LIBS_DRIVER := -lrados -lblkid -ljansson
+LIBS_KEEPER := -lmnl
+LIBS_DRIVER := -lrados -lblkid -ljansson $(LIBS_KEEPER)
 LIBS_SERVER := -lmicrohttpd $(LIBS_DRIVER)
 LIBS_CLI    := -lsmartcols $(LIBS_DRIVER)
 
@@ -99,7 +98,7 @@ $(BUILD)/libcli.a: $(call obj,$(CLI_SRCS))
 # The supervisor links neither librados nor jansson: it must be small and must not die.
 $(BUILD)/docker-volume-rados: $(call obj,$(SUPERVISOR_SRCS) $(COMMON_SRCS) $(KEEPER_SRCS) \
                               $(wildcard driver/base/*.c))
-	$(CC) $(LDFLAGS) -o $@ $^
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_KEEPER)
 $(BUILD)/docker-volume-rados-server: $(call obj,$(SERVER_MAIN)) $(BUILD)/libserver.a $(BUILD)/libdriver.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_SERVER)
 $(BUILD)/radosvol-blockd: $(call obj,$(BLOCKD_MAIN)) $(BUILD)/libdriver.a
@@ -108,7 +107,7 @@ $(BUILD)/radosvol-blockd: $(call obj,$(BLOCKD_MAIN)) $(BUILD)/libdriver.a
 # Runs while a file system is frozen, and needs hardly anything.
 $(BUILD)/radosvol-freeze: $(call obj,$(FREEZE_MAIN) driver/volume/mountinfo.c \
                           $(KEEPER_SRCS) $(wildcard driver/base/*.c))
-	$(CC) $(LDFLAGS) -o $@ $^
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_KEEPER)
 
 $(BUILD)/radosvol: $(call obj,$(CLI_MAIN) $(COMMON_SRCS)) $(BUILD)/libcli.a $(BUILD)/libdriver.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLI)

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 GUEST_TAR = REPO / "build/guest.tar"
 # What the package depends on, so that dpkg alone can install it, and what is tried with it.
 GUEST_PACKAGES = ("systemd-sysv", "dbus", "docker.io", "bash-completion", "e2fsprogs", "xfsprogs",
-                  "librados2", "libmicrohttpd12", "libjansson4", "libblkid1", "libsmartcols1")
+                  "librados2", "libmicrohttpd12", "libjansson4", "libblkid1", "libmnl0", "libsmartcols1")
 CGROUPS = Path("/sys/fs/cgroup")
 # Without a bridge, as tests/lib/dockerd.py explains.
 DOCKERD = ("unshare --net /usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock "
