@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "rados/diagnose.h"
+#include "rados/pool_usage.h"
 
 /* The way to the cluster, step by step: a step that fails ends it, for the next ones need it. */
 
@@ -71,6 +72,25 @@ static void check_clock(struct doctor *doctor, int64_t clock_ns, int64_t precisi
                    "this host's clock is %.1f s %s the cluster's: set both by NTP", off_s, side);
 }
 
+static void check_copies(struct doctor *doctor, struct cluster *cluster)
+{
+    const char *pool = cluster_pool(cluster);
+    unsigned copies;
+    struct error err;
+    int r = pool_copies_read(cluster, pool, &copies, &err);
+
+    if (r < 0)
+        doctor_add(doctor, "copies", RESULT_WARNING, "%s", err.text);
+    else if (copies == 1)
+        doctor_add(
+            doctor, "copies", RESULT_WARNING,
+            "pool '%s' has one copy of everything, so a single disk that fails takes volumes "
+            "with it: \"ceph osd pool set %s size 3\"",
+            pool, pool);
+    else
+        doctor_add(doctor, "copies", RESULT_OK, "each piece of data is on %u disks", copies);
+}
+
 static void check_rights(struct doctor *doctor, struct cluster *cluster)
 {
     int64_t clock_ns = 0;
@@ -101,6 +121,7 @@ void doctor_check_cluster(struct doctor *doctor)
     cluster = check_connect(doctor);
     if (!cluster)
         return;
+    check_copies(doctor, cluster);
     check_rights(doctor, cluster);
     doctor_check_volumes(doctor, cluster);
 }

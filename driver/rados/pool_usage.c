@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define ANSWER_MAX ((size_t)4 * 1024 * 1024) /* bytes: thousands of pools */
+#define COPIES_MAX 255                       /* what a pool's size can be set to */
 
 static void cleanup_jsonp(json_t **json)
 {
@@ -65,6 +66,22 @@ int pool_check_space_decode(const char *pool, const char *pools, size_t pools_le
     return has_flag(flags, "full") ? -ENOSPC : 0;
 }
 
+int pool_copies_decode(const char *pool, const char *pools, size_t pools_len, unsigned *ret)
+{
+    cleanup_json json_t *details = json_loadb(pools, pools_len, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *detail = find_pool(details, "pool_name", pool);
+    const json_t *size = json_object_get(detail, "size");
+
+    if (!json_is_array(details) || (detail && !json_is_integer(size)))
+        return -EBADMSG;
+    if (!detail)
+        return -ENOENT;
+    if (json_integer_value(size) < 1 || json_integer_value(size) > COPIES_MAX)
+        return -EBADMSG;
+    *ret = (unsigned)json_integer_value(size);
+    return 0;
+}
+
 int pool_usage_decode(const char *pool, const char *df, size_t df_len, const char *pools,
                       size_t pools_len, struct pool_usage *ret)
 {
@@ -120,6 +137,18 @@ int pool_check_space(struct cluster *cluster, const char *pool, struct error *er
     if (r == 0)
         r = pool_check_space_decode(pool, pools.bytes, pools.len);
     return r < 0 ? error_errno(err, r, "pool '%s'", pool) : 0;
+}
+
+int pool_copies_read(struct cluster *cluster, const char *pool, unsigned *ret, struct error *err)
+{
+    __attribute__((cleanup(cleanup_answerp))) struct answer pools = {0};
+    int r = ask(cluster, ask_pools, &pools);
+
+    if (r == 0)
+        r = pool_copies_decode(pool, pools.bytes, pools.len, ret);
+    return r < 0
+               ? error_errno(err, r, "the monitors do not say how many copies pool '%s' has", pool)
+               : 0;
 }
 
 int pool_usage_read(struct cluster *cluster, struct pool_usage *ret, struct error *err)

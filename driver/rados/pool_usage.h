@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "rados/cluster.h"
 
-/* How full the pool is, as the monitors tell it. */
+/* How full a pool is and how safe what is in it, as the monitors tell it. */
 
 struct pool_usage {
     uint64_t stored;    /* bytes of data, before replication */
@@ -23,6 +23,14 @@ int pool_usage_read(struct cluster *cluster, struct pool_usage *ret, struct erro
 /* Is there room for more in POOL? 0; -ENOSPC (full) or -EDQUOT (its quota is used up); or another
  * errno: nobody can tell now. As pool_usage_read otherwise. */
 int pool_check_space(struct cluster *cluster, const char *pool, struct error *err);
+
+/* On how many disks each piece of POOL's data is (an erasure-coded pool: data and parity). 0, or
+ * errno as pool_usage_read. */
+int pool_copies_read(struct cluster *cluster, const char *pool, unsigned *ret, struct error *err);
+
+/* Out of the answer to "osd pool ls detail" (JSON): 0; -ENOENT when there is no pool of this name
+ * in it; or -EBADMSG. Pure. */
+int pool_copies_decode(const char *pool, const char *pools, size_t pools_len, unsigned *ret);
 
 /* Out of the answer to "osd pool ls detail" (JSON): 0, -ENOSPC, -EDQUOT; -ENOENT when there is no
  * pool of this name in it; or -EBADMSG. Pure. */

@@ -393,8 +393,9 @@ def test_doctor_is_content(radosvol, volumes, cluster):
            if finding[0] != "ok" and name != "kernel"}
     assert not bad
     assert found["volumes"][1] == "1, of which 1 are held"
-    for name in ("ceph.conf", "keyring", "connection", "right to fence", "right to write", "clock",
-                 "FUSE", "loop devices", "tools for ext4", "tools for xfs", "plugin", "leftovers"):
+    for name in ("ceph.conf", "keyring", "connection", "copies", "right to fence", "right to write",
+                 "clock", "FUSE", "loop devices", "tools for ext4", "tools for xfs", "plugin",
+                 "leftovers"):
         assert name in found
     assert "ok" in radosvol.out("doctor").splitlines()[1]
 
@@ -426,6 +427,23 @@ def test_doctor_sees_missing_rights(radosvol, weak):
     assert found["connection"][0] == "ok"
     for name in ("right to fence", "right to write"):
         assert found[name][0] == "failed" and "profile rbd" in found[name][1]
+
+
+@pytest.fixture
+def single(cluster):
+    """A pool that keeps one copy of everything."""
+    cluster.ceph("osd", "pool", "create", "single", "1")
+    cluster.ceph("osd", "pool", "set", "single", "size", "1", "--yes-i-really-mean-it")
+    yield "single"
+    cluster.ceph("osd", "pool", "rm", "single", "single", "--yes-i-really-really-mean-it")
+
+
+def test_doctor_warns_of_a_pool_with_one_copy(radosvol, single):
+    found = checks(radosvol, "--pool", single, status=1)
+    assert found["copies"] == ("warning", "pool 'single' has one copy of everything, so a single "
+                               "disk that fails takes volumes with it: "
+                               "\"ceph osd pool set single size 3\"")
+    assert checks(radosvol)["copies"] == ("ok", "each piece of data is on 2 disks")
 
 
 def test_inspect_says_that_the_pool_is_full(radosvol, volumes, cluster):

@@ -8,15 +8,18 @@
 
 static const char df[] = "{\"pools\":[{\"name\":\"docker\",\"id\":1,\"stats\":{\"stored\":41943040,"
                          "\"max_avail\":30144968704}}]}";
-static const char pools[] = "[{\"pool_name\":\"docker\",\"flags_names\":\"hashpspool,full\"}]";
+static const char pools[] = "[{\"pool_name\":\"docker\",\"flags_names\":\"hashpspool,full\","
+                            "\"size\":3}]";
 
 static void check(const void *usage, size_t usage_len, const void *details, size_t details_len)
 {
     int space = pool_check_space_decode("docker", details, details_len);
     struct pool_usage got;
+    unsigned copies = 0;
 
     CHECK(space == 0 || space == -EDQUOT || space == -ENOSPC || space == -ENOENT ||
           space == -EBADMSG);
+    CHECK((pool_copies_decode("docker", details, details_len, &copies) == 0) == (copies > 0));
     fuzz_fill(&got, sizeof(got));
     if (pool_usage_decode("docker", usage, usage_len, details, details_len, &got) < 0)
         CHECK(fuzz_untouched(&got, sizeof(got)));

@@ -89,6 +89,32 @@ static void test_space(void **state)
     assert_int_equal(space("p", "["), -EBADMSG);
 }
 
+static int copies(const char *pool, const char *details, unsigned *ret)
+{
+    return pool_copies_decode(pool, details, strlen(details), ret);
+}
+
+static void test_copies(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "{}",
+        "[{\"pool_name\":\"p\"}]",
+        "[{\"pool_name\":\"p\",\"size\":\"3\"}]",
+        "[{\"pool_name\":\"p\",\"size\":0}]",
+        "[{\"pool_name\":\"p\",\"size\":4294967297}]",
+    };
+    unsigned n = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(copies("p", bad[i], &n), -EBADMSG);
+    assert_int_equal(copies("other", pools, &n), -ENOENT);
+    assert_int_equal(n, 7);
+    assert_int_equal(copies("docker", pools, &n), 0);
+    assert_int_equal(n, 2);
+}
+
 static void test_nonsense(void **state)
 {
     static const char good_pools[] = "[{\"pool_name\":\"p\",\"flags_names\":\"\"}]";
@@ -120,9 +146,8 @@ static void test_nonsense(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_flags),
-        cmocka_unit_test(test_space),
+        cmocka_unit_test(test_answers),  cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_space),    cmocka_unit_test(test_copies),
         cmocka_unit_test(test_nonsense),
     };
 
