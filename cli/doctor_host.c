@@ -30,6 +30,7 @@ static void check_kernel(struct doctor *doctor, const struct backend_ops *backen
     unsigned major = 0;
     unsigned minor = 0;
     unsigned version;
+    struct error err;
 
     uname(&system);
     if (sscanf(system.release, "%u.%u", &major, &minor) != 2) {
@@ -41,11 +42,8 @@ static void check_kernel(struct doctor *doctor, const struct backend_ops *backen
     if (version < 5008)
         doctor_add(doctor, "kernel", RESULT_FAILED,
                    "Linux %s is too old: 5.8 is needed, 6.9 is better", system.release);
-    else if (version < 6009 && backend != &nbd_backend)
-        doctor_add(doctor, "kernel", RESULT_WARNING,
-                   "Linux %s: containers see I/O errors when a volume's process crashes; with "
-                   "NBD (\"modprobe nbd\"), or Linux 6.9 or newer, they do not",
-                   system.release);
+    else if (backend != &nbd_backend && fuse_mount_survives(&err) < 0)
+        doctor_add(doctor, "kernel", RESULT_WARNING, "%s", err.text);
     else
         doctor_add(doctor, "kernel", RESULT_OK, "Linux %s", system.release);
 }

@@ -8,8 +8,8 @@
 
 #include "block/nbd_device.h"
 
-/* In the order in which they are tried. NBD survives a crash of its server on any kernel, FUSE only
- * from Linux 6.9 on; but FUSE has been through everything that tests/crash and tests/hosts do. */
+/* In the order in which they are tried. FUSE has been through everything that tests/crash and
+ * tests/hosts do. */
 static const struct backend_ops *const backends[] = {
     &fuse_loop_backend,
     &nbd_backend,
@@ -47,6 +47,7 @@ static bool has_left(const struct backend_ops *ops, struct fd_keeper *keeper)
 const struct backend_ops *backend_choose(const char *wanted, struct fd_keeper *keeper,
                                          struct error *err)
 {
+    const struct backend_ops *second_best = NULL;
     char missing[ERROR_TEXT_MAX] = "";
 
     for (size_t i = 0; i < BACKENDS && keeper; i++) {
@@ -54,16 +55,22 @@ const struct backend_ops *backend_choose(const char *wanted, struct fd_keeper *k
             return backends[i];
     }
     for (size_t i = 0; i < BACKENDS; i++) {
+        const struct backend_ops *ops = backends[i];
         struct error why;
         size_t used = strlen(missing);
 
-        if (!is_wanted(wanted, backends[i]))
+        if (!is_wanted(wanted, ops))
             continue;
-        if (backends[i]->probe(&why) == 0)
-            return backends[i];
-        snprintf(missing + used, sizeof(missing) - used, "%s%s: %.400s", used > 0 ? "; " : "",
-                 backends[i]->name, why.text);
+        if (ops->probe(&why) < 0)
+            snprintf(missing + used, sizeof(missing) - used, "%s%s: %.400s", used > 0 ? "; " : "",
+                     ops->name, why.text);
+        else if (!ops->caution || ops->caution(&why) == 0)
+            return ops;
+        else if (!second_best)
+            second_best = ops;
     }
+    if (second_best)
+        return second_best;
     error_set(err, -EOPNOTSUPP, "this machine cannot make block devices: %s", missing);
     return NULL;
 }

@@ -78,7 +78,8 @@ extern const struct backend_ops nbd_backend;
 bool backend_is_known(const char *wanted);
 
 /* The one that a predecessor's descriptors in KEEPER (or NULL) belong to; else the one WANTED, of
- * all of them the best this machine has. NULL with err saying what is missing. */
+ * all of them the first this machine has, and without a caution if there is such a one. NULL with
+ * err saying what is missing. */
 const struct backend_ops *backend_choose(const char *wanted, struct fd_keeper *keeper,
                                          struct error *err);
 

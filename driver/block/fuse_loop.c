@@ -211,11 +211,18 @@ static int detach(struct backend *backend, int64_t deadline, struct error *err)
     return 0;
 }
 
+static int caution(struct error *err)
+{
+    int r = fuse_mount_time_limit(err);
+
+    return r < 0 ? r : fuse_mount_survives(err);
+}
+
 const struct backend_ops fuse_loop_backend = {
     .name = "fuse",
     .kept = kept_names,
     .probe = probe,
-    .caution = fuse_mount_time_limit,
+    .caution = caution,
     .attach = attach,
     .device = device,
     .resize = resize,

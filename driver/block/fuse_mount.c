@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -73,6 +74,23 @@ int fuse_mount_time_limit(struct error *err)
                              names[i], seconds, names[i]);
     }
     return 0;
+}
+
+int fuse_mount_survives(struct error *err)
+{
+    struct utsname system;
+    unsigned major = 0;
+    unsigned minor = 0;
+
+    uname(&system);
+    if (sscanf(system.release, "%u.%u", &major, &minor) != 2 || major > 6 ||
+        (major == 6 && minor >= 9))
+        return 0;
+    return error_set(
+        err, -EOPNOTSUPP,
+        "Linux %s: containers see I/O errors when a volume's process crashes; with NBD "
+        "(\"modprobe nbd\"), or Linux 6.9 or newer, they do not",
+        system.release);
 }
 
 static int mount_detached(int fuse_fd, int *ret_root_fd, struct error *err)

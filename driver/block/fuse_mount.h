@@ -21,7 +21,11 @@ int fuse_mount_time_limit(struct error *err);
  * (openat() on it finds the file). The caller closes both. MAX_BACKGROUND: requests in flight. */
 int fuse_mount_open(uint16_t max_background, int *ret_fuse_fd, int *ret_root_fd, struct error *err);
 
+/* Will this kernel send again what a dead process had read but not answered? 0, or -EOPNOTSUPP
+ * (before Linux 6.9) with err saying what that means. */
+int fuse_mount_survives(struct error *err);
+
 /* Have the kernel send again what a dead process had read from FUSE_FD but not answered. Call it
- * before the first read. 0; -EOPNOTSUPP: the kernel cannot (before Linux 6.9), and those requests
- * end only with the file system. */
+ * before the first read. 0; -EOPNOTSUPP: the kernel cannot, and those requests end only with the
+ * file system. */
 int fuse_mount_resend(int fuse_fd, struct error *err);

@@ -22,8 +22,10 @@
  *
  *   file system ─► NBD device ─► socket ─► receivers ─► image
  *
- * The device's descriptor outlives a crash of this process in the keeper as "nbd". It is configured
- * to end with its last user, so whatever dies, no device is left behind for long.
+ * The device outlives this process by itself, until somebody ends it. What the keeper has as "nbd"
+ * only says which one it is (a descriptor opened with O_PATH). For nobody of us may have the device
+ * open while it is in use: to close it, as the kernel does for the dead, waits for a lock that any
+ * sync of the whole machine holds until requests are answered that only a successor can answer.
  *
  * There is one connection. With several, the kernel would give up one that has not answered for
  * 30 s and send its requests over another, which is no way to wait for a cluster that is away.
@@ -33,9 +35,11 @@
  *                           are sent again when the kernel next looks after them (STUCK_MS)
  *   the successor gives up  whoever lets go of the kept descriptor ends the device (keeper.h): I/O
  *                           errors
- *   crash of the keeper too I/O errors after DEAD_SECONDS, or when the volume is attached again
+ *   crash of the keeper too requests wait until the next plugin that starts, or the next attachment
+ *                           of the volume, ends the device: I/O errors
  *   crash during attach     the device is ended by the next attachment, which knows its identifier
- *   crash during detach     as during attach, or the device is still whole and the successor has it
+ *   crash during detach     the device is gone and the successor makes another one, or it is still
+ *                           whole and the successor has it
  */
 
 /* How long requests wait while nobody serves them. A process that dies is replaced within seconds,
@@ -66,7 +70,6 @@ struct backend {
     bool read_only;
     uint32_t block_bytes;
     unsigned index;
-    int fd; /* the device */
     char device[NBD_DEVICE_MAX];
 };
 
@@ -100,8 +103,6 @@ static void on_broken(void *arg)
 static void backend_free(struct backend *backend)
 {
     nbd_session_free(backend->session);
-    if (backend->fd >= 0)
-        close(backend->fd);
     free(backend);
 }
 
@@ -117,10 +118,12 @@ static void set_index(struct backend *backend, unsigned index)
     snprintf(backend->device, sizeof(backend->device), "/dev/nbd%u", index);
 }
 
-static int open_device(struct backend *backend, struct error *err)
+/* For a moment, while its requests are answered. The caller closes it. */
+static int open_device(const struct backend *backend, struct error *err)
 {
-    backend->fd = open(backend->device, (backend->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-    return backend->fd < 0 ? error_errno(err, -errno, "cannot open %s", backend->device) : 0;
+    int fd = open(backend->device, (backend->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+
+    return fd < 0 ? error_errno(err, -errno, "cannot open %s", backend->device) : fd;
 }
 
 /* Where /sys cannot be written (in a container) the device works too, only less well. */
@@ -139,7 +142,8 @@ static void set_queue(const struct backend *backend, const char *name, unsigned 
 
 static int keep(struct backend *backend, struct error *err)
 {
-    int r = backend->keeper->store(backend->keeper, NBD_DEVICE_KEPT, backend->fd);
+    cleanup_close int name = open(backend->device, O_PATH | O_CLOEXEC);
+    int r = name < 0 ? -errno : backend->keeper->store(backend->keeper, NBD_DEVICE_KEPT, name);
 
     return r < 0 ? error_errno(err, r, "cannot have the supervisor keep %s", backend->device) : 0;
 }
@@ -152,21 +156,13 @@ static void forget(struct fd_keeper *keeper)
         log_debug("cannot take descriptor \"%s\" back: %s", NBD_DEVICE_KEPT, error_words(r));
 }
 
-/* Only now may it end with its last user: before, a program that looks at each new device would
- * have been the last one. */
 static int set_up(struct backend *backend, struct error *err)
 {
-    const struct nbd_device_settings settings = {
-        .identifier = backend->identifier,
-        .client_flags = NBD_CFLAG_DISCONNECT_ON_CLOSE,
-    };
-    int r = open_device(backend, err);
+    cleanup_close int fd = open_device(backend, err);
 
-    if (r == 0)
-        r = nbd_device_reconfigure(backend->index, &settings, err);
-    if (r < 0)
-        return r;
-    if (ioctl(backend->fd, BLKRASET, BACKEND_READ_AHEAD_SECTORS) < 0)
+    if (fd < 0)
+        return fd;
+    if (ioctl(fd, BLKRASET, BACKEND_READ_AHEAD_SECTORS) < 0)
         return error_errno(err, -errno, "cannot set the read-ahead of %s", backend->device);
     set_queue(backend, "max_sectors_kb", REQUEST_MAX_KB);
     set_queue(backend, "io_timeout", STUCK_MS);
@@ -222,7 +218,8 @@ static int reconnect(struct backend *backend, struct error *err)
     const int64_t deadline = deadline_in_ms(RECONNECT_MS);
 
     for (;;) {
-        struct nbd_device_settings settings = {.identifier = backend->identifier};
+        struct nbd_device_settings settings = {.identifier = backend->identifier,
+                                               .last_close = NBD_DEVICE_STAYS};
         int kernels = -1;
         int r = nbd_session_connect(backend->session, &kernels, err);
 
@@ -245,9 +242,12 @@ static int reconnect(struct backend *backend, struct error *err)
 static int update_size(struct backend *backend, uint64_t size, struct error *err)
 {
     const struct nbd_device_settings settings = {.identifier = backend->identifier, .size = size};
+    cleanup_close int fd = open_device(backend, err);
     uint64_t now;
 
-    if (ioctl(backend->fd, BLKGETSIZE64, &now) < 0)
+    if (fd < 0)
+        return fd;
+    if (ioctl(fd, BLKGETSIZE64, &now) < 0)
         return error_errno(err, -errno, "cannot find the size of %s", backend->device);
     return now == size ? 0 : nbd_device_reconfigure(backend->index, &settings, err);
 }
@@ -255,16 +255,16 @@ static int update_size(struct backend *backend, uint64_t size, struct error *err
 /* Returns 1 when there was nothing to go on with. */
 static int resume(struct backend *backend, struct error *err)
 {
+    cleanup_close int name = backend->keeper->fetch(backend->keeper, NBD_DEVICE_KEPT);
     unsigned index;
     int r;
 
-    backend->fd = backend->keeper->fetch(backend->keeper, NBD_DEVICE_KEPT);
-    if (backend->fd < 0)
+    if (name < 0)
         return 1;
-    r = nbd_device_index(backend->fd, &index, err);
-    if (r < 0) {
+    r = nbd_device_index(name, &index, err);
+    if (r < 0 || !nbd_device_shows(index, backend->identifier)) {
         forget(backend->keeper);
-        return r;
+        return r < 0 ? r : 1;
     }
     set_index(backend, index);
     r = reconnect(backend, err);
@@ -290,7 +290,6 @@ static int attach(struct image_io *io, struct fd_keeper *keeper,
 
     if (!backend)
         return error_errno(err, -ENOMEM, "cannot attach a device");
-    backend->fd = -1;
     backend->keeper = keeper;
     backend->identifier = settings->identifier;
     backend->read_only = settings->read_only;
@@ -323,39 +322,62 @@ static void stats(const struct backend *backend, struct backend_stats *ret)
     nbd_session_stats(backend->session, ret);
 }
 
-/* The device ends when its last user closes it, so letting go of it tells whether we were that, and
- * nobody can come in between. If not, it is taken up again. */
-static int let_go(struct backend *backend, int64_t patience, struct error *err)
+static int set_last_close(const struct backend *backend, enum nbd_device_last_close last_close,
+                          struct error *err)
 {
-    int r;
+    const struct nbd_device_settings settings = {
+        .identifier = backend->identifier,
+        .last_close = last_close,
+    };
 
-    forget(backend->keeper); /* who closes his copy soon */
-    close(steal_fd(&backend->fd));
+    return nbd_device_reconfigure(backend->index, &settings, err);
+}
+
+/* Told to end with its last user, and opened and closed again, the device says whether there is
+ * another one, and nobody can come in between. If there is, it is to stay. */
+static int end_if_unused(struct backend *backend, int64_t patience, struct error *err)
+{
+    int fd = open_device(backend, err);
+    int r = fd < 0 ? fd : set_last_close(backend, NBD_DEVICE_ENDS, err);
+
+    if (r < 0) {
+        if (fd >= 0)
+            close(fd);
+        return r;
+    }
+    /* When it fails, the volume is fenced or full: the programs that wrote have been told, and the
+     * device must go anyway. */
+    if (fsync(fd) < 0)
+        log_debug("writing out %s: %s", backend->device, error_words(-errno));
+    close(fd);
     if (nbd_session_wait(backend->session, patience))
         return 0;
-    r = open_device(backend, err);
-    if (r == 0 && nbd_session_wait(backend->session, clock_now())) /* in that very moment */
-        return 0;
-    if (r == 0)
-        r = keep(backend, err);
-    return r < 0 ? r
-                 : error_set(err, -EBUSY, "%s is open in another program: close it first",
-                             backend->device);
+    fd = open_device(backend, err);
+    if (fd < 0)
+        return fd;
+    if (!nbd_session_wait(backend->session, clock_now())) { /* in that very moment */
+        r = set_last_close(backend, NBD_DEVICE_STAYS, err);
+        if (r == 0)
+            r = error_set(err, -EBUSY, "%s is open in another program: close it first",
+                          backend->device);
+    }
+    close(fd);
+    return r;
 }
 
 static int detach(struct backend *backend, int64_t deadline, struct error *err)
 {
-    int r = claim_check(backend->device, backend->read_only, err);
+    const int64_t patience = deadline_earlier(deadline, deadline_in_ms(CLAIM_VISIT_MS));
+    int r = 0;
 
+    if (!nbd_session_wait(backend->session, clock_now())) {
+        r = claim_check(backend->device, backend->read_only, err);
+        if (r == 0)
+            r = end_if_unused(backend, patience, err);
+    }
     if (r < 0)
         return r;
-    /* When it fails, the volume is fenced or full: the programs that wrote have been told, and the
-     * device must go anyway. */
-    if (fsync(backend->fd) < 0)
-        log_debug("writing out %s: %s", backend->device, error_words(-errno));
-    r = let_go(backend, deadline_earlier(deadline, deadline_in_ms(CLAIM_VISIT_MS)), err);
-    if (r < 0)
-        return r;
+    forget(backend->keeper);
     backend_free(backend);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/genetlink.h>
 #include <linux/nbd-netlink.h>
+#include <linux/nbd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -62,8 +63,10 @@ static int put_settings(struct nlmsghdr *request, const struct nbd_device_settin
         mnl_attr_put_u64(request, NBD_ATTR_BLOCK_SIZE_BYTES, settings->block_bytes);
     if (settings->server_flags != 0)
         mnl_attr_put_u64(request, NBD_ATTR_SERVER_FLAGS, settings->server_flags);
-    if (settings->client_flags != 0)
-        mnl_attr_put_u64(request, NBD_ATTR_CLIENT_FLAGS, settings->client_flags);
+    if (settings->last_close != NBD_DEVICE_UNCHANGED)
+        mnl_attr_put_u64(request, NBD_ATTR_CLIENT_FLAGS,
+                         settings->last_close == NBD_DEVICE_ENDS ? NBD_CFLAG_DISCONNECT_ON_CLOSE
+                                                                 : 0);
     if (settings->dead_seconds > 0)
         mnl_attr_put_u64(request, NBD_ATTR_DEAD_CONN_TIMEOUT, settings->dead_seconds);
     if (settings->socket > 0) {

@@ -14,15 +14,18 @@
 
 #define NBD_DEVICE_MAX 32 /* bytes of "/dev/nbd0" */
 
+/* Does a device end when its last user closes it? */
+enum nbd_device_last_close { NBD_DEVICE_UNCHANGED, NBD_DEVICE_STAYS, NBD_DEVICE_ENDS };
+
 /* What is zero or NULL is not told to the kernel. */
 struct nbd_device_settings {
     const char *identifier; /* what the device shows; the kernel changes it only for who knows it */
     uint64_t size;          /* bytes */
     uint32_t block_bytes;   /* logical block */
     uint32_t server_flags;  /* NBD_FLAG_* */
-    uint32_t client_flags;  /* NBD_CFLAG_* */
-    uint64_t dead_seconds;  /* how long requests wait for a connection while there is none */
-    int socket; /* the kernel's end of the connection; still the caller's own. 0: none */
+    enum nbd_device_last_close last_close; /* a new one stays */
+    uint64_t dead_seconds; /* how long requests wait for a connection while there is none */
+    int socket;            /* the kernel's end of the connection; still the caller's own. 0: none */
 };
 
 /* What this machine needs for it: 0, or negative errno with err naming what is missing. Kernels
@@ -41,7 +44,7 @@ int nbd_device_reconfigure(unsigned index, const struct nbd_device_settings *set
 /* End it, whoever has it open: all its requests fail from now on. */
 int nbd_device_disconnect(unsigned index, struct error *err);
 
-/* The device behind FD, which may come from another process. */
+/* The device behind FD, which may have been opened with O_PATH, by another process too. */
 int nbd_device_index(int fd, unsigned *ret_index, struct error *err);
 
 /* The device that the kernel numbers DEVICE; -ENODEV when that is none of NBD's. */

@@ -151,6 +151,27 @@ def test_everything_killed(guest):
     guest.vm.run(f"echo alive >{MOUNTS}/db/file && sync")
 
 
+def test_everything_killed_beside_a_sync(guest):
+    """The sync holds the lock that closing the device wants, until its requests end: whoever had the
+    device open could not die, nor be replaced."""
+    guest.create("db")
+    guest.mount("db")
+    fill(guest, "db")
+    (blockd,) = guest.pids("radosvol-blockd")
+    guest.vm.run(f"touch {MOUNTS}/db/more; sync {MOUNTS}/db/more; kill -STOP {blockd}; "
+                 "rm -f /tmp/synced; (sync; touch /tmp/synced) >/dev/null 2>&1 & sleep 2")
+
+    def synced():
+        return guest.vm.run("[ -e /tmp/synced ]", check=False).returncode == 0
+
+    assert not synced()
+    guest.kill(*PROGRAMS)
+    guest.start()
+    proc.wait_until(synced, "the end of the sync", 30, interval=0.5)
+    guest.mount("db", "1")
+    guest.vm.run(f"echo alive >{MOUNTS}/db/file && sync")
+
+
 def test_mount_without_the_plugin(guest):
     """The keeper of such a mount ends the device of a data process that has died."""
     radosvol = f"BACKEND=nbd CEPH_CONF={guest.cluster.conf} radosvol"
@@ -167,18 +188,24 @@ def test_mount_without_the_plugin(guest):
     guest.vm.run(f"grep 1 {MOUNTS}/db/file")
 
 
-def test_fuse_comes_first(guest):
+def test_what_survives_a_crash_comes_first(guest):
+    """This kernel is too old for that with FUSE, which is what there is without NBD."""
     guest.vm.run("modprobe -a fuse loop")
     guest.create("db")
-    guest.mount("db")
+    guest.stop()
+    guest.start(BACKEND="auto")
+    assert guest.mount("db").startswith("/dev/nbd")
     written = fill(guest, "db")
     guest.unmount("db")
     guest.stop()
+    guest.vm.run("rmmod nbd")
     guest.start(BACKEND="auto")
     assert guest.mount("db").startswith("/dev/loop")
     assert guest.digest(f"{MOUNTS}/db/file") == written
+    assert "containers see I/O errors when a volume's process crashes" in guest.log()
     guest.unmount("db")
     guest.stop()
+    guest.vm.run("modprobe nbd")
     guest.start()
 
 
