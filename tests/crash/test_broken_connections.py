@@ -11,7 +11,7 @@ from lib.crash import report
 from lib.lengths import length
 
 ONE_IN = 200  # messages whose connection breaks
-RECORDS = length(300, 8000)
+RECORDS = length(200, 8000)
 
 pytestmark = pytest.mark.timeout(300 + RECORDS)
 
