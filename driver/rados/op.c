@@ -187,7 +187,10 @@ int op_run(struct op *op, rados_ioctx_t io, const char *object, int64_t deadline
         r = rados_aio_read_op_operate(op->read, io, op->completion, object, 0);
     else
         r = rados_aio_write_op_operate(op->write, io, op->completion, object, NULL, 0);
-    return op_wait(op, r, deadline);
+    r = op_wait(op, r, deadline);
+    if (r == -ETIMEDOUT && op->read) /* nobody wants the answer any more */
+        rados_aio_cancel(io, op->completion);
+    return r;
 }
 
 int op_result(struct op *op, unsigned index, struct decoder *ret)

@@ -17,6 +17,7 @@
 #define PROBE_MS       2000
 #define PAUSE_MS       1000     /* between attempts and between probes */
 #define HARD_FAIL_MS   5000     /* patience with a failure that waiting seldom cures */
+#define ANEW_MS        15000    /* without an answer, until another connection is tried */
 #define PROBE_NAME     "/probe" /* no rbd tool can make an image with a slash in its name */
 #define TIME_TEXT_SIZE 32
 
@@ -33,7 +34,8 @@ struct cluster_link {
     pthread_mutex_t lock; /* everything below; a leaf, never held over a call to the cluster */
     pthread_cond_t changed;
     struct handle *current;                 /* NULL: connecting */
-    LIST_HEAD(handle_list, handle) retired; /* blocklisted ones, some still in use */
+    LIST_HEAD(handle_list, handle) retired; /* given up, and some still in use */
+    int64_t try_anew;                       /* when, if there is still no answer; the thread's */
     bool failing;                           /* `why` and `since` say what is wrong */
     struct error why;
     time_t since;
@@ -74,7 +76,7 @@ static void recover(struct cluster_link *link)
 }
 
 /* Called with the lock held. */
-static void retire(struct cluster_link *link)
+static void retire_blocklisted(struct cluster_link *link)
 {
     log_warning("the cluster has blocklisted this server's connection; connecting anew");
     LIST_INSERT_HEAD(&link->retired, link->current, next);
@@ -82,7 +84,7 @@ static void retire(struct cluster_link *link)
     pthread_cond_broadcast(&link->changed);
 }
 
-static void connect_once(struct cluster_link *link)
+static struct handle *connect_handle(struct cluster_link *link, struct error *err)
 {
     const struct settings *s = link->settings;
     struct cluster_settings settings = {.conf = s->ceph_conf,
@@ -91,17 +93,28 @@ static void connect_once(struct cluster_link *link)
                                         .namespace = s->namespace,
                                         .token = link->token};
     struct handle *handle = calloc(1, sizeof(*handle));
-    struct error err = {0};
     int r = handle ? cluster_connect(&settings, CLUSTER_CONTROL, deadline_in_ms(CONNECT_MS),
-                                     &handle->cluster, &err)
-                   : error_errno(&err, -ENOMEM, "cannot connect");
+                                     &handle->cluster, err)
+                   : error_errno(err, -ENOMEM, "cannot connect");
 
     if (r < 0) {
         free(handle);
+        return NULL;
+    }
+    return handle;
+}
+
+static void connect_once(struct cluster_link *link)
+{
+    struct error err = {0};
+    struct handle *handle = connect_handle(link, &err);
+
+    if (!handle) {
         fail(link, &err);
         return;
     }
-    log_info("connected to the cluster as client.%s, pool '%s'", s->ceph_client, s->pool);
+    log_info("connected to the cluster as client.%s, pool '%s'", link->settings->ceph_client,
+             link->settings->pool);
     pthread_mutex_lock(&link->lock);
     link->current = handle;
     link->connected++;
@@ -109,20 +122,59 @@ static void connect_once(struct cluster_link *link)
     recover(link);
 }
 
-static void probe(struct cluster_link *link, struct handle *handle)
+/* 0 or -ENOENT: the cluster answers. */
+static int ask(const struct handle *handle)
 {
     char id[IMAGE_ID_MAX];
-    struct error err = {0};
-    int r = image_find(handle->cluster, PROBE_NAME, deadline_in_ms(PROBE_MS), id, &err);
 
-    if (r == 0 || r == -ENOENT) {
+    return image_find(handle->cluster, PROBE_NAME, deadline_in_ms(PROBE_MS), id, NULL);
+}
+
+/* After OSDs have died one after the other, librados may wait for minutes on one connection for
+ * what another one is told at once. So the silence of one is not taken for the cluster's. */
+static void try_anew(struct cluster_link *link)
+{
+    struct error err = {0};
+    struct handle *handle = connect_handle(link, &err);
+    bool answers;
+
+    if (!handle) {
+        fail(link, &err);
+        return;
+    }
+    answers = ask(handle) != -ETIMEDOUT;
+    {
+        WITH_LOCK(&link->lock);
+        LIST_INSERT_HEAD(&link->retired, answers ? link->current : handle, next);
+        if (answers) {
+            link->current = handle;
+            link->connected++;
+        }
+    }
+    if (answers) {
+        log_info("another connection to the cluster takes the place of one without an answer");
         recover(link);
+    }
+}
+
+static void probe(struct cluster_link *link, struct handle *handle)
+{
+    const int r = ask(handle);
+
+    if (r == -ETIMEDOUT) {
+        if (clock_now() >= link->try_anew)
+            try_anew(link);
+        else
+            return;
     } else if (r == -ESHUTDOWN) {
         WITH_LOCK(&link->lock);
 
         if (link->current == handle)
-            retire(link);
+            retire_blocklisted(link);
+    } else if (r == 0 || r == -ENOENT) {
+        recover(link);
     }
+    link->try_anew = deadline_in_ms(ANEW_MS);
 }
 
 /* A retired handle that nobody uses any more, out of the list; or NULL. */
@@ -270,7 +322,7 @@ void cluster_link_put(struct cluster_link *link, struct cluster *cluster, int re
 
     handle->users--;
     if (handle == link->current && result == -ESHUTDOWN)
-        retire(link);
+        retire_blocklisted(link);
     else if (handle == link->current && result == -ETIMEDOUT)
         silent = true;
     else if (handle == link->current)

@@ -17,6 +17,8 @@
  *   reachable    yes     at once            put(-ETIMEDOUT)                    -> silent
  *                                           put(-ESHUTDOWN), blocklisted       -> connecting
  *   silent       yes     waits              a probe each second was answered   -> reachable
+ *                                           or that of another connection,
+ *                                           which is tried now and then        -> reachable
  *                                           probe says blocklisted             -> connecting
  *
  * A handle is closed when the last user of it has put it back. Any thread. */
