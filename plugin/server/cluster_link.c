@@ -130,19 +130,21 @@ static int ask(const struct handle *handle)
     return image_find(handle->cluster, PROBE_NAME, deadline_in_ms(PROBE_MS), id, NULL);
 }
 
-/* After OSDs have died one after the other, librados may wait for minutes on one connection for
- * what another one is told at once. So the silence of one is not taken for the cluster's. */
+/* After OSDs had died one after the other, this connection was silent for most of a minute while a
+ * new client was answered at once. So the silence of one is not taken for the cluster's. */
 static void try_anew(struct cluster_link *link)
 {
     struct error err = {0};
     struct handle *handle = connect_handle(link, &err);
     bool answers;
+    int r;
 
     if (!handle) {
         fail(link, &err);
         return;
     }
-    answers = ask(handle) != -ETIMEDOUT;
+    r = ask(handle);
+    answers = r == 0 || r == -ENOENT;
     {
         WITH_LOCK(&link->lock);
         LIST_INSERT_HEAD(&link->retired, answers ? link->current : handle, next);
