@@ -11,7 +11,7 @@ from lib.lengths import length
 from lib.plugin import mount_id
 from lib.proc import run, wait_until
 
-KILLS = length(2, 12)
+KILLS = length(2, 9)  # the tenth within a minute would be the end: crashes.h
 SIZE = 8 << 20
 
 pytestmark = pytest.mark.timeout(300 + 20 * KILLS)

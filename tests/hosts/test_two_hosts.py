@@ -206,6 +206,21 @@ def test_a_host_that_is_cut_off_answers_its_own_docker(a, b, volume, writer):
     writer.wait_for(5)
 
 
+def test_a_connection_that_has_fallen_silent_is_replaced(a, volume):
+    """A firewall has forgotten it, say: nothing comes on it any more, and a new one is answered."""
+    def created():
+        try:
+            return a.plugin.create(f"{volume}-after") is not None
+        except PluginError:
+            return False
+
+    with a.deaf(a.plugin.server_pid()):
+        with pytest.raises(PluginError, match="no answer in time"):
+            a.plugin.create(f"{volume}-silence")
+        proc.wait_until(created, "an answer on another connection", 60, 1)
+    assert "another connection to the cluster" in a.plugin.log()
+
+
 # --- The bench itself ----------------------------------------------------------------------
 
 

@@ -135,6 +135,21 @@ class Host:
     def heal(self):
         self.network.heal(self.name)
 
+    @contextlib.contextmanager
+    def deaf(self, pid):
+        """What arrives on the connections that a process has now is dropped; new ones work."""
+        lines = inside(self.pid, "ss", "-Htnp", "state", "established").stdout.splitlines()
+        ports = [line.split()[2].rpartition(":")[2] for line in lines if f"pid={pid}," in line]
+        assert ports, f"process {pid} has no connection"
+        rules = [("INPUT", "-p", "tcp", "--dport", port, "-j", "DROP") for port in ports]
+        for rule in rules:
+            inside(self.pid, "iptables", "-A", *rule)
+        try:
+            yield
+        finally:
+            for rule in rules:
+                inside(self.pid, "iptables", "-D", *rule)
+
     def kill(self):
         """All its processes at once, and it does not say goodbye: a dead host's kernel sends no FIN
         for the connections of its processes, so the link goes first and does not come back."""
