@@ -95,5 +95,6 @@ int command_resize(struct cli *cli, int argc, char *argv[]);
 int command_snapshot(struct cli *cli, int argc, char *argv[]);
 int command_snapshot_rename(struct cli *cli, int argc, char *argv[]);
 int command_takeover(struct cli *cli, int argc, char *argv[]);
+int command_top(struct cli *cli, int argc, char *argv[]);
 int command_trash(struct cli *cli, int argc, char *argv[]);
 int command_umount(struct cli *cli, int argc, char *argv[]);

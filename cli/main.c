@@ -12,6 +12,7 @@ static const struct command commands[] = {
     {"ls", "list the volumes", command_ls},
     {"inspect", "everything that is known of a volume", command_inspect},
     {"holders", "who holds which volume, and whether that client lives", command_holders},
+    {"top", "what the volumes mounted here do at the moment", command_top},
     {"snapshot", "take, list, remove and protect snapshots", command_snapshot},
     {"restore", "bring a volume back to one of its snapshots", command_restore},
     {"resize", "make a volume larger, also while it is mounted", command_resize},

@@ -228,7 +228,7 @@ static const struct setting table[] = {
      "how long a removed volume can be brought back; 0: not at all",
      "0, or a number of d, h, m or s up to 3650d, such as 7d", 0, set_trash_expiry},
     {"--metrics-address", "METRICS_ADDRESS", "ADDRESS", "",
-     "TCP address that serves /metrics to everybody who can reach it",
+     "TCP address that serves /metrics and /healthz to everybody who can reach it",
      "an address and port such as 127.0.0.1:9128, [::1]:9128 or :9128", AT(metrics_address),
      set_address},
     {"--log-level", "LOG_LEVEL", "LEVEL", "info", "error, warning, info or debug",

@@ -122,12 +122,13 @@ static void connect_once(struct cluster_link *link)
     recover(link);
 }
 
-/* 0 or -ENOENT: the cluster answers. */
-static int ask(const struct handle *handle)
+/* 0: the cluster answers. */
+static int ask(struct cluster *cluster, int64_t deadline)
 {
     char id[IMAGE_ID_MAX];
+    int r = image_find(cluster, PROBE_NAME, deadline, id, NULL);
 
-    return image_find(handle->cluster, PROBE_NAME, deadline_in_ms(PROBE_MS), id, NULL);
+    return r == -ENOENT ? 0 : r;
 }
 
 /* After OSDs had died one after the other, this connection was silent for most of a minute while a
@@ -137,14 +138,12 @@ static void try_anew(struct cluster_link *link)
     struct error err = {0};
     struct handle *handle = connect_handle(link, &err);
     bool answers;
-    int r;
 
     if (!handle) {
         fail(link, &err);
         return;
     }
-    r = ask(handle);
-    answers = r == 0 || r == -ENOENT;
+    answers = ask(handle->cluster, deadline_in_ms(PROBE_MS)) == 0;
     {
         WITH_LOCK(&link->lock);
         LIST_INSERT_HEAD(&link->retired, answers ? link->current : handle, next);
@@ -161,7 +160,7 @@ static void try_anew(struct cluster_link *link)
 
 static void probe(struct cluster_link *link, struct handle *handle)
 {
-    const int r = ask(handle);
+    const int r = ask(handle->cluster, deadline_in_ms(PROBE_MS));
 
     if (r == -ETIMEDOUT) {
         if (clock_now() >= link->try_anew)
@@ -173,7 +172,7 @@ static void probe(struct cluster_link *link, struct handle *handle)
 
         if (link->current == handle)
             retire_blocklisted(link);
-    } else if (r == 0 || r == -ENOENT) {
+    } else if (r == 0) {
         recover(link);
     }
     link->try_anew = deadline_in_ms(ANEW_MS);
@@ -338,6 +337,18 @@ void cluster_link_put(struct cluster_link *link, struct cluster *cluster, int re
         error_set(&why, -ETIMEDOUT, "no answer in time; see \"ceph -s\"");
         fail(link, &why);
     }
+}
+
+int cluster_link_ask(struct cluster_link *link, int64_t deadline, struct error *err)
+{
+    struct cluster *cluster;
+    int r = cluster_link_get(link, deadline, &cluster, err);
+
+    if (r < 0)
+        return r;
+    r = ask(cluster, deadline);
+    cluster_link_put(link, cluster, r);
+    return r < 0 ? error_errno(err, r, "the cluster does not answer") : 0;
 }
 
 bool cluster_link_is_away(struct cluster_link *link, char *text, size_t size)

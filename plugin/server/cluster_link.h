@@ -38,6 +38,9 @@ int cluster_link_get(struct cluster_link *link, int64_t deadline, struct cluster
 /* Give the connection back and say how the calls on it ended: 0 or their negative errno. */
 void cluster_link_put(struct cluster_link *link, struct cluster *cluster, int result);
 
+/* Does the cluster answer? 0, or as cluster_link_get. */
+int cluster_link_ask(struct cluster_link *link, int64_t deadline, struct error *err);
+
 /* Whether the cluster is known to be away: "unreachable since 2026-01-02T03:04:05Z: <words>" in
  * TEXT then. False while nothing is known yet. */
 bool cluster_link_is_away(struct cluster_link *link, char *text, size_t size);

@@ -15,6 +15,7 @@
 #include "block/backend.h"
 #include "plugin/server/http.h"
 #include "plugin/server/metrics_listen.h"
+#include "plugin/server/monitoring.h"
 #include "plugin/server/operator.h"
 #include "plugin/server/supervisor_client.h"
 #include "plugin/server/volume_driver.h"
@@ -133,8 +134,13 @@ static int start_fronts(struct volume_driver *driver, const struct attach *attac
                         struct fronts *ret, struct error *err)
 {
     static const struct endpoint *const endpoints[] = {
-        volume_driver_endpoints,  operator_volume_endpoints, operator_snapshot_endpoints,
-        operator_clone_endpoints, operator_trash_endpoints,  NULL,
+        volume_driver_endpoints,
+        operator_volume_endpoints,
+        operator_snapshot_endpoints,
+        operator_clone_endpoints,
+        operator_trash_endpoints,
+        monitoring_endpoints,
+        NULL,
     };
     const char *address = driver->settings->metrics_address;
     struct error why = {0};
@@ -147,8 +153,7 @@ static int start_fronts(struct volume_driver *driver, const struct attach *attac
     if (r == 0)
         r = http_start(HTTP_LISTEN_FD, HTTP_CONNECTIONS_FREE, endpoints, driver, ret->calls,
                        &ret->http, err);
-    if (r == 0 && address[0] != '\0' &&
-        metrics_listen(address, driver->metrics, &ret->metrics, &why) < 0)
+    if (r == 0 && address[0] != '\0' && metrics_listen(address, driver, &ret->metrics, &why) < 0)
         log_error("%s", why.text);
     return r;
 }

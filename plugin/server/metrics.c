@@ -189,20 +189,3 @@ int metrics_start(const struct attach *attach, struct mounts *mounts, struct cal
     *ret = metrics;
     return r;
 }
-
-static void answer(void *service, const struct json_request *request, int64_t deadline,
-                   struct reply *reply)
-{
-    (void)request;
-    (void)deadline;
-    metrics_answer(service, reply);
-}
-
-const struct endpoint metrics_endpoints[] = {
-    {.path = "/metrics",
-     .is_get = true,
-     .handle = answer,
-     .limit_ms = METRICS_LIMIT_MS,
-     .late = "nothing has changed"},
-    {0},
-};

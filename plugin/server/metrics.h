@@ -31,8 +31,3 @@ int metrics_start(const struct attach *attach, struct mounts *mounts, struct cal
 
 /* Answer with the text. Blocks for 250 ms at most; any thread. */
 void metrics_answer(struct metrics *metrics, struct reply *reply);
-
-#define METRICS_LIMIT_MS 5000
-
-/* /metrics alone, with a struct metrics as the service. */
-extern const struct endpoint metrics_endpoints[];

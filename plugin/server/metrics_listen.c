@@ -9,6 +9,7 @@
 #include "plugin/address.h"
 #include "plugin/server/call.h"
 #include "plugin/server/http.h"
+#include "plugin/server/monitoring.h"
 
 #define BACKLOG         16
 #define CONNECTIONS_MAX 16
@@ -40,19 +41,19 @@ static int open_socket(const char *text, int *ret, struct error *err)
     return 0;
 }
 
-int metrics_listen(const char *address, struct metrics *metrics, struct metrics_listener **ret,
+int metrics_listen(const char *address, struct volume_driver *driver, struct metrics_listener **ret,
                    struct error *err)
 {
-    static const struct endpoint *const tables[] = {metrics_endpoints, NULL};
+    static const struct endpoint *const tables[] = {monitoring_endpoints, NULL};
     struct metrics_listener *listener = calloc(1, sizeof(*listener));
-    struct calls *calls = calls_new(metrics);
+    struct calls *calls = calls_new(driver);
     int r;
 
     if (!listener || !calls)
         return error_errno(err, -ENOMEM, "cannot serve metrics"); /* the process goes on without */
     r = open_socket(address, &listener->fd, err);
     if (r == 0)
-        r = http_start(listener->fd, CONNECTIONS_MAX, tables, metrics, calls, &listener->http, err);
+        r = http_start(listener->fd, CONNECTIONS_MAX, tables, driver, calls, &listener->http, err);
     if (r == 0)
         *ret = listener;
     return r;

@@ -182,16 +182,6 @@ static void unmount_volume(void *service, const struct json_request *request, in
         reply_err(reply, "");
 }
 
-static void metrics(void *service, const struct json_request *request, int64_t deadline,
-                    struct reply *reply)
-{
-    struct volume_driver *driver = service;
-
-    (void)request;
-    (void)deadline;
-    metrics_answer(driver->metrics, reply);
-}
-
 const struct endpoint volume_driver_endpoints[] = {
     {.path = "/Plugin.Activate", .quick = activate},
     {.path = "/VolumeDriver.Capabilities", .quick = capabilities},
@@ -231,11 +221,6 @@ const struct endpoint volume_driver_endpoints[] = {
      .quick = volume_driver_quick_list,
      .handle = volume_driver_list,
      .limit_ms = 10000,
-     .late = "nothing has changed"},
-    {.path = "/metrics",
-     .is_get = true,
-     .handle = metrics,
-     .limit_ms = METRICS_LIMIT_MS,
      .late = "nothing has changed"},
     {0},
 };

@@ -13,7 +13,7 @@
 #include "plugin/settings.h"
 #include "volume/options.h"
 
-/* What dockerd calls: Plugin.Activate and the nine VolumeDriver calls; and /metrics beside them. */
+/* What dockerd calls: Plugin.Activate and the nine VolumeDriver calls. */
 
 struct volume_driver {
     const struct settings *settings;

@@ -100,6 +100,24 @@ def test_path_of_a_known_volume(plugin2, outage):
     assert plugin2.path("known") == ""
 
 
+def health(plugin):
+    """(status, Err) of GET /healthz."""
+    reply = http.call(plugin.socket, "healthz", None, verb="GET")
+    return reply.status, reply.json()["Err"]
+
+
+def test_health_follows_the_cluster(plugin2, outage):
+    """Also when nobody had asked the cluster anything."""
+    assert health(plugin2) == (200, "")
+    outage.begin()
+    status, words = health(plugin2)
+    assert status == 503 and "does not answer" in words
+    status, words = health(plugin2)
+    assert status == 503 and "unreachable since" in words and "ceph -s" in words
+    outage.end()
+    wait_until(lambda: health(plugin2) == (200, ""), "the cluster's answer", 60)
+
+
 def test_create_says_that_the_cluster_is_away(plugin2, outage):
     outage.begin()
     with pytest.raises(PluginError) as refusal:

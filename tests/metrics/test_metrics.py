@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics of a real plugin: do the numbers follow what happens?"""
 
+import json
 import os
 import re
 import socket
@@ -132,6 +133,10 @@ def test_tcp_serves_nothing_else(plugin, address, volumes):
     assert caught.value.code == 405 and caught.value.headers["Allow"] == "GET"
     # A body, however long, is read past.
     assert Samples(over_tcp(address, data=b"x" * 4 * MIB, method="GET")).get("volumes") is not None
+
+
+def test_health_over_tcp(address):
+    assert json.loads(over_tcp(address, "/healthz")) == {"Err": ""}
 
 
 def test_methods_on_the_socket(plugin):
