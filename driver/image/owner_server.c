@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -16,6 +15,7 @@
 #include "image/flatten_steps.h"
 #include "image/names.h"
 #include "image/owner_flatten.h"
+#include "image/owner_jobs.h"
 #include "image/owner_service.h"
 #include "rados/op.h"
 
@@ -27,60 +27,28 @@
 /* How often who waits for a flatten hears how far it is. */
 #define PROGRESS_MS 2000
 
-/* A client that floods us is refused. */
-#define JOBS_MAX 64
-
-/* Results remembered for clients that ask again because an answer was lost. */
-#define RECENT_MAX 64
-
-struct job {
-    STAILQ_ENTRY(job) link;
-    struct header_notify request;
-    struct watch_event *event; /* still to be answered, or NULL; the main loop's */
-    bool copied;               /* FLATTEN: its objects are, with RESULT */
-    int result;
-};
-STAILQ_HEAD(job_list, job);
-
-struct recent {
-    struct notify_id id;
-    uint32_t op;
-    int result;
-};
-
 struct owner_server {
     struct owner_service service; /* frozen or not is the thread's business */
     char id[IMAGE_ID_MAX];
     char object[OBJECT_NAME_MAX];
     struct watch *watch;
 
-    pthread_mutex_t lock; /* from here to "recent" */
+    pthread_mutex_t lock; /* from here to "jobs" */
     pthread_cond_t changed;
     bool started; /* the thread */
     bool closing;
     bool follow; /* the main loop is to read the header again */
     char cookie[LOCK_COOKIE_MAX];
-    struct job_list todo;
-    struct job_list copying; /* FLATTEN: wait for their objects */
-    struct job_list done;    /* to be answered */
-    struct job *current;
-    unsigned jobs; /* not done yet */
-    struct recent recent[RECENT_MAX];
-    unsigned recent_next;
+    struct owner_jobs jobs;
 
     pthread_t thread;
-    struct owner_flatten *flatten; /* the thread's, until it has ended: who fills "copying" */
+    struct owner_flatten *flatten; /* the thread's, until it has ended: who puts jobs off */
     int64_t progress_told;         /* the copying thread's */
 };
 
-static bool has_id(const struct notify_id *id)
-{
-    return id->client_id != 0 || id->handle != 0 || id->number != 0;
-}
-
 /* The thread's work. */
 
-static int work(struct owner_server *server, const struct job *job, struct error *err)
+static int work(struct owner_server *server, const struct owner_job *job, struct error *err)
 {
     char cookie[LOCK_COOKIE_MAX];
 
@@ -102,7 +70,7 @@ static int tell(struct owner_server *server, const struct header_notify *notify,
                      deadline);
 }
 
-static int tell_result(struct owner_server *server, const struct job *job, int64_t deadline)
+static int tell_result(struct owner_server *server, const struct owner_job *job, int64_t deadline)
 {
     const struct header_notify complete = {
         .op = NOTIFY_ASYNC_COMPLETE, .id = job->request.id, .result = job->result};
@@ -138,9 +106,8 @@ static bool changes_header(uint32_t op)
 static int look_while_copying(void *arg, uint64_t done, uint64_t total)
 {
     struct owner_server *server = arg;
-    struct notify_id ids[JOBS_MAX];
-    unsigned count = 0;
-    struct job *job;
+    struct notify_id ids[OWNER_JOBS_MAX];
+    unsigned count;
 
     {
         WITH_LOCK(&server->lock);
@@ -148,11 +115,7 @@ static int look_while_copying(void *arg, uint64_t done, uint64_t total)
             return -ESHUTDOWN;
         if (clock_now() - server->progress_told < PROGRESS_MS * NS_PER_MS)
             return 0;
-        STAILQ_FOREACH(job, &server->copying, link)
-        {
-            if (count < JOBS_MAX)
-                ids[count++] = job->request.id;
-        }
+        count = owner_jobs_waiting(&server->jobs, ids);
     }
     for (unsigned i = 0; i < count; i++) {
         const struct header_notify progress = {
@@ -167,16 +130,9 @@ static int look_while_copying(void *arg, uint64_t done, uint64_t total)
 static void copying_ended(void *arg, int result)
 {
     struct owner_server *server = arg;
-    struct job *job;
     WITH_LOCK(&server->lock);
 
-    STAILQ_FOREACH(job, &server->copying, link)
-    {
-        job->copied = true;
-        job->result = result;
-    }
-    STAILQ_CONCAT(&server->copying, &server->todo); /* they are the oldest */
-    STAILQ_CONCAT(&server->todo, &server->copying);
+    owner_jobs_copied(&server->jobs, result);
     pthread_cond_broadcast(&server->changed);
 }
 
@@ -200,21 +156,19 @@ static void start_copying(struct owner_server *server)
 }
 
 /* A flatten comes back when its objects are copied. */
-static void put_off(struct owner_server *server, struct job *job)
+static void put_off(struct owner_server *server)
 {
-    bool first;
+    bool only;
 
     {
         WITH_LOCK(&server->lock);
-        first = STAILQ_EMPTY(&server->copying);
-        server->current = NULL;
-        STAILQ_INSERT_TAIL(&server->copying, job, link);
+        only = owner_jobs_put_off(&server->jobs);
     }
-    if (first)
+    if (only)
         start_copying(server);
 }
 
-static void do_job(struct owner_server *server, struct job *job)
+static void do_job(struct owner_server *server, struct owner_job *job)
 {
     struct error err = {0};
 
@@ -229,21 +183,15 @@ static void do_job(struct owner_server *server, struct job *job)
 }
 
 /* Keep the result for who asks again, and say it: as the answer that is still owed, or to all. */
-static void end_job(struct owner_server *server, struct job *job)
+static void end_job(struct owner_server *server, struct owner_job *job)
 {
     bool owed;
 
     {
         WITH_LOCK(&server->lock);
-        server->current = NULL;
-        server->jobs--;
-        server->recent[server->recent_next++ % RECENT_MAX] =
-            (struct recent){.id = job->request.id, .op = job->request.op, .result = job->result};
-        owed = job->event != NULL;
-        if (owed) {
-            STAILQ_INSERT_TAIL(&server->done, job, link);
+        owed = owner_jobs_end(&server->jobs);
+        if (owed)
             watch_wake(server->watch);
-        }
     }
     if (owed)
         return;
@@ -255,11 +203,11 @@ static void end_job(struct owner_server *server, struct job *job)
 }
 
 /* The next job; NULL: the end of a quiesce has come, or that of the server. */
-static struct job *next_job(struct owner_server *server, bool *ret_end)
+static struct owner_job *next_job(struct owner_server *server, bool *ret_end)
 {
     WITH_LOCK(&server->lock);
 
-    while (STAILQ_EMPTY(&server->todo) && !server->closing) {
+    while (STAILQ_EMPTY(&server->jobs.todo) && !server->closing) {
         struct timespec until = deadline_timespec(server->service.frozen_until);
 
         if (server->service.frozen_until == 0)
@@ -268,11 +216,7 @@ static struct job *next_job(struct owner_server *server, bool *ret_end)
             break;
     }
     *ret_end = server->closing;
-    if (server->closing || STAILQ_EMPTY(&server->todo))
-        return NULL;
-    server->current = STAILQ_FIRST(&server->todo);
-    STAILQ_REMOVE_HEAD(&server->todo, link);
-    return server->current;
+    return server->closing ? NULL : owner_jobs_begin(&server->jobs);
 }
 
 static void *serve(void *arg)
@@ -281,10 +225,10 @@ static void *serve(void *arg)
     bool end = false;
 
     while (!end) {
-        struct job *job = next_job(server, &end);
+        struct owner_job *job = next_job(server, &end);
 
         if (job && job->request.op == NOTIFY_FLATTEN && !job->copied) {
-            put_off(server, job);
+            put_off(server);
         } else if (job) {
             do_job(server, job);
             end_job(server, job);
@@ -318,9 +262,7 @@ int owner_server_open(struct cluster *cluster, const char *id, struct watch *wat
     snprintf(server->id, sizeof(server->id), "%s", id);
     server->service.id = server->id;
     name_header(server->object, id);
-    STAILQ_INIT(&server->todo);
-    STAILQ_INIT(&server->copying);
-    STAILQ_INIT(&server->done);
+    owner_jobs_init(&server->jobs);
     pthread_mutex_init(&server->lock, NULL);
     clock_init_cond(&server->changed);
     *ret = server;
@@ -348,84 +290,16 @@ bool owner_server_serves(uint32_t op)
     return changes_header(op) || op == NOTIFY_QUIESCE || op == NOTIFY_UNQUIESCE;
 }
 
-static bool is_same(const struct job *job, const struct notify_id *id, uint32_t op)
-{
-    return notify_same_id(&job->request.id, id) && job->request.op == op;
-}
-
-static struct job *find_in(const struct job_list *list, const struct notify_id *id, uint32_t op)
-{
-    struct job *job = STAILQ_FIRST(list);
-
-    while (job && !is_same(job, id, op))
-        job = STAILQ_NEXT(job, link);
-    return job;
-}
-
-/* The same request, not done yet. */
-static struct job *find_job(struct owner_server *server, const struct notify_id *id, uint32_t op)
-{
-    struct job *job = server->current;
-
-    if (!job || !is_same(job, id, op))
-        job = find_in(&server->todo, id, op);
-    return job ? job : find_in(&server->copying, id, op);
-}
-
-static const struct recent *find_recent(const struct owner_server *server,
-                                        const struct notify_id *id, uint32_t op)
-{
-    for (unsigned i = 0; i < RECENT_MAX; i++) {
-        if (notify_same_id(&server->recent[i].id, id) && server->recent[i].op == op)
-            return &server->recent[i];
-    }
-    return NULL;
-}
-
-/* Was it asked for before? True with what to do about its EVENT. */
-static bool is_known(struct owner_server *server, const struct header_notify *request,
-                     struct watch_event *event, struct encoder *answer, bool *ret_keep)
-{
-    const struct recent *recent;
-    struct job *job;
-
-    *ret_keep = false;
-    if (!has_id(&request->id))
-        return false;
-    job = find_job(server, &request->id, request->op);
-    if (job && job->event) { /* nobody waits for the first one's answer any more */
-        free(job->event);
-        job->event = event;
-        *ret_keep = true;
-        return true;
-    }
-    recent = job ? NULL : find_recent(server, &request->id, request->op);
-    if (!job && !recent)
-        return false;
-    notify_encode_result(answer, recent ? recent->result : 0);
-    return true;
-}
-
-/* Put it on the list; KEEP: its event is answered when it is done. */
 static int add_job(struct owner_server *server, const struct header_notify *request,
                    struct watch_event *event)
 {
-    struct job *job;
     int r = start(server);
 
-    if (r < 0)
-        return r;
-    if (server->jobs >= JOBS_MAX)
-        return -EBUSY;
-    job = calloc(1, sizeof(*job));
-    if (!job)
-        return -ENOMEM;
-    job->request = *request;
-    job->event = event;
-    STAILQ_INSERT_TAIL(&server->todo, job, link);
-    server->jobs++;
-    pthread_cond_broadcast(&server->changed);
-    return 0;
+    if (r == 0)
+        r = owner_jobs_add(&server->jobs, request, event);
+    if (r == 0)
+        pthread_cond_broadcast(&server->changed);
+    return r;
 }
 
 /* What cannot be done is refused without trying: groups and mirrors have snapshots of their own
@@ -450,9 +324,12 @@ bool owner_server_take(struct owner_server *server, const struct header_notify *
     int r;
     WITH_LOCK(&server->lock);
 
-    if (is_known(server, request, event, answer, &keep))
+    if (owner_jobs_know(&server->jobs, request, event, &keep, &r)) {
+        if (!keep)
+            notify_encode_result(answer, r);
         return keep;
-    keep = !changes_header(request->op) || !has_id(&request->id);
+    }
+    keep = !changes_header(request->op) || !owner_job_has_id(request);
     r = check(server, request);
     if (r == 0)
         r = add_job(server, request, keep ? event : NULL);
@@ -462,17 +339,13 @@ bool owner_server_take(struct owner_server *server, const struct header_notify *
     return false;
 }
 
-static struct job *next_done(struct owner_server *server)
+static struct owner_job *next_done(struct owner_server *server)
 {
     WITH_LOCK(&server->lock);
-    struct job *job = STAILQ_FIRST(&server->done);
-
-    if (job)
-        STAILQ_REMOVE_HEAD(&server->done, link);
-    return job;
+    return owner_jobs_take_done(&server->jobs);
 }
 
-static void answer_job(struct owner_server *server, struct job *job)
+static void answer_job(struct owner_server *server, struct owner_job *job)
 {
     cleanup_encoder struct encoder answer = {0};
 
@@ -486,7 +359,7 @@ static void answer_job(struct owner_server *server, struct job *job)
 
 bool owner_server_run(struct owner_server *server)
 {
-    struct job *job;
+    struct owner_job *job;
 
     while ((job = next_done(server)))
         answer_job(server, job);
@@ -506,7 +379,7 @@ void owner_server_followed(struct owner_server *server)
 void owner_server_close(struct owner_server *server)
 {
     const int64_t deadline = deadline_in_ms(2 * TELL_MS);
-    struct job *job;
+    struct owner_job *job;
 
     if (!server)
         return;
@@ -520,8 +393,7 @@ void owner_server_close(struct owner_server *server)
     owner_flatten_join(server->flatten);
     while ((job = next_done(server)))
         answer_job(server, job);
-    while ((job = STAILQ_FIRST(&server->todo))) {
-        STAILQ_REMOVE_HEAD(&server->todo, link);
+    while ((job = owner_jobs_begin(&server->jobs))) {
         job->result = -ESHUTDOWN;
         if (!job->event && deadline_left_ms(deadline) > 0)
             tell_result(server, job, deadline);
