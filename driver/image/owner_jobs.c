@@ -121,14 +121,11 @@ bool owner_jobs_put_off(struct owner_jobs *jobs)
 
 unsigned owner_jobs_waiting(const struct owner_jobs *jobs, struct notify_id ret[OWNER_JOBS_MAX])
 {
-    struct owner_job *job;
+    const struct owner_job *job = STAILQ_FIRST(&jobs->copying);
     unsigned count = 0;
 
-    STAILQ_FOREACH(job, &jobs->copying, link)
-    {
-        if (count < OWNER_JOBS_MAX)
-            ret[count++] = job->request.id;
-    }
+    for (; job && count < OWNER_JOBS_MAX; job = STAILQ_NEXT(job, link))
+        ret[count++] = job->request.id;
     return count;
 }
 

@@ -341,7 +341,7 @@ void cluster_link_put(struct cluster_link *link, struct cluster *cluster, int re
 
 int cluster_link_ask(struct cluster_link *link, int64_t deadline, struct error *err)
 {
-    struct cluster *cluster;
+    struct cluster *cluster = NULL;
     int r = cluster_link_get(link, deadline, &cluster, err);
 
     if (r < 0)
