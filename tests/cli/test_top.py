@@ -10,7 +10,7 @@ from lib.load import Pulse
 from lib.metrics import scrape
 from lib.proc import wait_until
 
-INTERVAL_S = 2
+INTERVAL_S = 1
 NUMBERS = ("reads", "read", "read-us", "writes", "written", "write-us", "discards", "waiting",
            "errors")
 
