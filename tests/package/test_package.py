@@ -41,7 +41,7 @@ def test_contents(unpacked):
         "usr/share/bash-completion/completions/radosvol",
         "usr/share/man/man8/docker-volume-rados.8.gz",
         "usr/share/man/man8/radosvol.8.gz",
-        *(f"{doc}/{name}" for name in ("README.md.gz", "changelog.gz", "copyright",
+        *(f"{doc}/{name}" for name in ("README.md", "changelog.gz", "copyright",
                                        "api.md", "operations.md")),
     }
 
