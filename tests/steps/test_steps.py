@@ -23,8 +23,9 @@ pytestmark = pytest.mark.timeout(length(600, 7200))
 
 # Functions of librados that change nothing which outlives the client.
 HARMLESS = {
-    "rados_aio_create_completion2", "rados_aio_get_return_value", "rados_aio_get_version",
-    "rados_aio_read", "rados_aio_read_op_operate", "rados_aio_release", "rados_aio_stat",
+    "rados_aio_cancel", "rados_aio_create_completion2", "rados_aio_get_return_value",
+    "rados_aio_get_version", "rados_aio_read", "rados_aio_read_op_operate", "rados_aio_release",
+    "rados_aio_stat",
     "rados_aio_wait_for_complete", "rados_aio_watch_flush", "rados_application_list",
     "rados_buffer_free", "rados_conf_get", "rados_conf_read_file", "rados_conf_set",
     "rados_connect", "rados_create", "rados_create_read_op", "rados_create_write_op",
