@@ -150,6 +150,7 @@ static int acquire_lock(struct ownership *o, const char *host, const char *token
     const struct timespec pause = {.tv_nsec = SILENT_PAUSE_MS * NS_PER_MS};
     char description[LOCK_DESC_MAX];
     enum holder_life life = HOLDER_DEAD;
+    enum holder_life seen = HOLDER_DEAD;
     struct lock_info lock = {0};
     int r;
 
@@ -158,13 +159,18 @@ static int acquire_lock(struct ownership *o, const char *host, const char *token
         r = try_lock(o, description, deadline);
         if (r == 0)
             return 0;
-        if (r != -EBUSY)
-            return error_errno(err, r, "cannot lock %s", o->object);
-        if (deadline_left_ms(deadline) == 0)
+        if (r == -EBUSY && deadline_left_ms(deadline) == 0)
             break;
-        r = takeover_displace(o->cluster, o->id, host, token, deadline, &lock, &life, err);
+        if (r == -EBUSY)
+            r = takeover_displace(o->cluster, o->id, host, token, deadline, &lock, &seen, err);
+        else
+            error_errno(err, r, "cannot lock %s", o->object);
+        /* The deadline has cut the last look off: the one before it says why nothing came of it. */
+        if (r == -ETIMEDOUT && life == HOLDER_SILENT)
+            break;
         if (r < 0)
             return r;
+        life = seen;
         if (life == HOLDER_SILENT)
             nanosleep(&pause, NULL);
     }

@@ -110,6 +110,26 @@ static void a_second_owner_is_refused_by_name(void **state)
     ownership_release(second);
 }
 
+/* It watches and answers nothing. The deadline ends in the middle of a look at it, and that look's
+ * failure was what the refusal spoke of. */
+static void a_silent_owner_is_refused_by_name(void **state)
+{
+    struct fixture *f = *state;
+    struct ownership *silent = acquire(f, "one");
+    struct image_header header = {0};
+    struct ownership *second = NULL;
+    struct error err;
+
+    for (int64_t ms = 1500; ms <= 2700; ms += 400) {
+        assert_int_equal(ownership_acquire(f->control, f->header.id, "host-b", "two", 15,
+                                           deadline_in_ms(ms), &header, &second, &err),
+                         -EBUSY);
+        assert_non_null(strstr(err.text, "host-a since 20"));
+        assert_non_null(strstr(err.text, "the cluster has not given it up yet"));
+    }
+    ownership_release(silent);
+}
+
 static int32_t ask_owner(struct fixture *f, enum notify_op what)
 {
     struct encoder payload = {0};
@@ -447,6 +467,7 @@ int main(int argc, char *argv[])
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_lock_looks_like_librbds, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_owner_is_refused_by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_silent_owner_is_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(the_owner_answers_as_librbd_expects, setup, teardown),
         cmocka_unit_test_setup_teardown(the_owner_follows_the_header, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cookie_that_changed_unheard_is_no_fence, setup, teardown),
