@@ -144,6 +144,16 @@ static int try_lock(struct ownership *o, const char *description, int64_t deadli
     return r == -EEXIST ? 0 : r; /* ours already */
 }
 
+/* The deadline has cut the last look off: the one before it says why nothing came of it. No -EBUSY,
+ * for nobody was found to be alive. */
+static int refuse_silent(const struct lock_info *lock, struct error *err)
+{
+    struct error words;
+
+    takeover_refuse(lock, HOLDER_SILENT, &words);
+    return error_set(err, -ETIMEDOUT, "%s", words.text);
+}
+
 static int acquire_lock(struct ownership *o, const char *host, const char *token, int64_t deadline,
                         struct error *err)
 {
@@ -165,9 +175,8 @@ static int acquire_lock(struct ownership *o, const char *host, const char *token
             r = takeover_displace(o->cluster, o->id, host, token, deadline, &lock, &seen, err);
         else
             error_errno(err, r, "cannot lock %s", o->object);
-        /* The deadline has cut the last look off: the one before it says why nothing came of it. */
         if (r == -ETIMEDOUT && life == HOLDER_SILENT)
-            break;
+            return refuse_silent(&lock, err);
         if (r < 0)
             return r;
         life = seen;
