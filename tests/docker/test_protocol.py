@@ -287,17 +287,6 @@ def test_a_container_is_restarted_after_its_dockerd_was_killed(start_dockerd, pl
     docker.remove_everything(plugin.driver)
 
 
-def test_a_client_that_hangs_up_during_mount(plugin, volumes):
-    """dockerd sends no unmount for a mount it did not wait for."""
-    name = volumes.create()
-    with Connection(plugin.socket) as connection:
-        connection.send(request_bytes("VolumeDriver.Mount", b'{"Name": "%s", "ID": "%s"}' % (
-            name.encode(), mount_id().encode())))
-        wait_until(plugin.blockd_pids, "the mount to begin")
-    wait_until(lambda: not plugin.blockd_pids(), "the end of the mount nobody wants", 30)
-    assert not plugin.mounted(name)
-
-
 def test_a_client_that_hangs_up_takes_away_only_its_own_mount(plugin, volumes):
     name = volumes.create()
     path, an_id = volumes.mount(name)
@@ -330,6 +319,21 @@ def slow_blockd(tmp_path):
                       f"exec {BUILD}/radosvol-blockd \"$@\"\n")
     script.chmod(0o755)
     return directory
+
+
+def test_a_client_that_hangs_up_during_mount(start_plugin, volumes, slow_blockd):
+    """dockerd sends no unmount for a mount it did not wait for. A mount of a volume that is quick was
+    answered before the client hung up, now and then."""
+    plugin = start_plugin(libexec_dir=slow_blockd)
+    name = volumes.create()
+    blockds = plugin.run_dir / "blockd"
+    with Connection(plugin.socket) as connection:
+        connection.send(request_bytes("VolumeDriver.Mount", b'{"Name": "%s", "ID": "%s"}' % (
+            name.encode(), mount_id().encode())))
+        wait_until(lambda: any(blockds.iterdir()), "the mount to begin")
+    (slow_blockd / "go").touch()
+    wait_until(lambda: not any(blockds.iterdir()), "the end of the mount nobody wants", 30)
+    assert not plugin.mounted(name)
 
 
 def test_a_hundred_gets_while_a_mount_hangs(start_plugin, volumes, slow_blockd):
