@@ -7,10 +7,11 @@
  * usage: raw_librados CONF CLIENT POOL PREFIX KIND BLOCK DEPTH REGION SECONDS
  *
  *   PREFIX   of the objects: PREFIX.0000000000000000 and so on
- *   KIND     read, write, sync (a write, then a flush), mix (7 reads to 3 writes), discard: in an
- *            order that meets each block once before any again; seqread, seqwrite: one by one
+ *   KIND     read, write, sync (a write, then a flush), mix (7 reads to 3 writes), discard: in a
+ *            random order, another one each time, that meets each block once before any again, as
+ *            fio's does; seqread, seqwrite: one by one
  *   BLOCK    bytes of a request, a divisor of 4 MiB
- *   REGION   bytes that are used, from offset 0: BLOCK times a power of two
+ *   REGION   bytes that are used, from offset 0: a multiple of BLOCK
  *   SECONDS  how long; 0: each block once
  *
  * Prints one JSON object: requests, seconds, mean and 99th percentile of the time from handing a
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 
 #include "base/cleanup.h"
@@ -34,17 +36,13 @@
 #define DEPTH_MAX    256
 #define NAME_SIZE    128
 
-/* Odd, so that multiplying by it visits all of a power of two; near the golden ratio of 2^32, so
- * that neighbours end far apart. */
-#define STRIDE UINT64_C(2654435769)
-
 struct bench {
     const char *prefix, *kind;
     uint64_t block, blocks;
     unsigned depth;
     rados_t cluster;
     rados_ioctx_t io;
-    bool sequential;
+    uint64_t *order; /* in which the blocks are met; NULL: one by one */
 
     uint64_t submitted;
     uint32_t *latency_ns; /* of each request done, in the order of their ends */
@@ -109,8 +107,8 @@ static void submit(struct slot *slot)
 {
     struct bench *bench = slot->bench;
     const uint64_t n = bench->submitted++;
-    const uint64_t index = (bench->sequential ? n : n * STRIDE) & (bench->blocks - 1);
-    const uint64_t offset = index * bench->block;
+    const uint64_t turn = n % bench->blocks;
+    const uint64_t offset = (bench->order ? bench->order[turn] : turn) * bench->block;
     const uint64_t from = offset % OBJECT_BYTES;
     char object[NAME_SIZE];
     int r;
@@ -184,6 +182,24 @@ static void run(struct bench *bench, struct slot *slots, int64_t deadline)
     }
 }
 
+/* Evenly spread, or the same each time, would be kinder to the cluster than what it is compared
+ * with: requests would meet on fewer placement groups, and objects would be cut up less. */
+static void shuffle(struct bench *bench)
+{
+    uint64_t seed;
+
+    bench->order = calloc(bench->blocks, sizeof(*bench->order));
+    if (!bench->order || getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+        err(1, "order");
+    srand48((long)seed);
+    for (uint64_t i = 0; i < bench->blocks; i++) {
+        uint64_t other = (uint64_t)(drand48() * (double)(i + 1));
+
+        bench->order[i] = bench->order[other];
+        bench->order[other] = i;
+    }
+}
+
 static int compare(const void *a, const void *b)
 {
     const uint32_t *left = a, *right = b;
@@ -251,10 +267,11 @@ int main(int argc, char *argv[])
     if (!bench.block || OBJECT_BYTES % bench.block || !bench.depth || bench.depth > DEPTH_MAX)
         errx(2, "BLOCK must divide 4 MiB, DEPTH be 1 to %d", DEPTH_MAX);
     bench.blocks = strtoull(argv[8], NULL, 10) / bench.block;
-    if (!bench.blocks || (bench.blocks & (bench.blocks - 1)))
-        errx(2, "REGION must be BLOCK times a power of two");
+    if (!bench.blocks || strtoull(argv[8], NULL, 10) % bench.block)
+        errx(2, "REGION must be a multiple of BLOCK");
     seconds = strtod(argv[9], NULL);
-    bench.sequential = strncmp(bench.kind, "seq", 3) == 0;
+    if (strncmp(bench.kind, "seq", 3) != 0)
+        shuffle(&bench);
     for (unsigned i = 0; i < bench.depth; i++) {
         slots[i].bench = &bench;
         slots[i].buffer = aligned_alloc(4096, bench.block < 4096 ? 4096 : bench.block);
@@ -272,5 +289,6 @@ int main(int argc, char *argv[])
 
     rados_ioctx_destroy(bench.io);
     rados_shutdown(bench.cluster);
+    free(bench.order);
     return 0;
 }

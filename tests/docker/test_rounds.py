@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from lib.lengths import length
 
 ROUNDS = length(50, 200)
 THREADS = 4
+MANY = 100
 
 
 @pytest.mark.timeout(900)
@@ -43,3 +45,24 @@ def test_mount_and_unmount_one_volume(plugin, volumes):
             done.result()
     path, _ = volumes.mount(name)
     assert len(os.listdir(path)) == THREADS * (ROUNDS // 8)
+
+
+@pytest.mark.timeout(600)
+def test_a_hundred_volumes_at_once(plugin, volumes):
+    """Each has a data process, a device and a mount of its own, and only what was written to it."""
+    def prepare(number):
+        name = volumes.create(f"many-{number}", fs=("ext4", "xfs")[number % 2])
+        path, _ = volumes.mount(name)
+        (path / "file").write_text(name)
+        return path
+
+    def read(path):
+        return (path / "file").read_text(), len(set(os.listdir(path)) - {"lost+found"})
+
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        paths = list(pool.map(prepare, range(MANY)))
+        assert len(plugin.blockd_pids()) == len({os.stat(path).st_dev for path in paths}) == MANY
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        assert list(pool.map(read, paths)) == [(f"many-{number}", 1) for number in range(MANY)]
+    assert all(plugin.mounted(f"many-{number}") for number in range(MANY))
