@@ -20,7 +20,7 @@
 #define MON_TIMEOUT "30"
 
 #define MESSENGER_THREADS         "ms_async_op_threads"
-#define MESSENGER_THREADS_DEFAULT "3"
+#define MESSENGER_THREADS_DEFAULT 3
 
 struct cluster {
     enum cluster_kind kind;
@@ -35,25 +35,26 @@ struct cluster {
     char address[128];
 };
 
-/* Ceph's default number of messenger threads is for servers. Where there are few processors, more
- * than one for two of them cost a read of 1 MiB 15 % more CPU time (docs/performance.md). Another
- * number than the default is an administrator's, and stays. */
-static void messenger_threads(rados_t rados, char *number, size_t size)
+/* Ceph's default number of messenger threads is for servers. With more than one for two processors, a
+ * read of 1 MiB took 15 % more CPU time (docs/performance.md). Another number than the default is an
+ * administrator's, and stays. */
+static void spare_threads(rados_t rados)
 {
-    int most = (int)sysconf(_SC_NPROCESSORS_ONLN) / 2;
+    const long enough = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+    char number[16];
 
-    if (most < 1)
-        most = 1;
-    if (rados_conf_get(rados, MESSENGER_THREADS, number, size) < 0 ||
-        (strcmp(number, MESSENGER_THREADS_DEFAULT) == 0 && most < atoi(MESSENGER_THREADS_DEFAULT)))
-        snprintf(number, size, "%d", most);
+    if (enough >= MESSENGER_THREADS_DEFAULT ||
+        rados_conf_get(rados, MESSENGER_THREADS, number, sizeof(number)) < 0 ||
+        strtol(number, NULL, 10) != MESSENGER_THREADS_DEFAULT)
+        return;
+    snprintf(number, sizeof(number), "%ld", enough > 0 ? enough : 1);
+    rados_conf_set(rados, MESSENGER_THREADS, number);
 }
 
 static int configure(rados_t rados, enum cluster_kind kind, int64_t deadline, struct error *err)
 {
     int left_s = deadline_left_ms(deadline) / 1000;
     char mount_timeout[16];
-    char threads[16];
     const struct {
         const char *option;
         const char *value;
@@ -61,7 +62,6 @@ static int configure(rados_t rados, enum cluster_kind kind, int64_t deadline, st
         {"client_mount_timeout", mount_timeout},
         {"rados_osd_op_timeout", kind == CLUSTER_CONTROL ? CONTROL_OP_TIMEOUT : "0"},
         {"rados_mon_op_timeout", MON_TIMEOUT},
-        {MESSENGER_THREADS, threads},
         /* What a client of a block device must not do: write files, perhaps on its own volume. */
         {"log_file", ""},
         {"admin_socket", ""},
@@ -70,7 +70,6 @@ static int configure(rados_t rados, enum cluster_kind kind, int64_t deadline, st
     };
 
     snprintf(mount_timeout, sizeof(mount_timeout), "%d", left_s > 0 ? left_s : 1);
-    messenger_threads(rados, threads, sizeof(threads));
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
         int r = rados_conf_set(rados, options[i].option, options[i].value);
 
@@ -166,6 +165,7 @@ int cluster_connect(const struct cluster_settings *settings, enum cluster_kind k
                          settings->conf);
     if (r < 0)
         return error_errno(err, r, "cannot read %s", settings->conf);
+    spare_threads(cluster->rados);
     r = configure(cluster->rados, kind, deadline, err);
     if (r < 0)
         return r;

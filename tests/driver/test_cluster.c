@@ -70,40 +70,78 @@ static void names_missing_pool(void **state)
     assert_non_null(strstr(err.text, "no pool 'no-such-pool'"));
 }
 
+/* The cluster's own ceph.conf as a new file PATH, a template of mkstemp(), where client.docker has LINE
+ * in place of its line with WORD, or before its others. */
+static void change_conf(char *path, const char *word, const char *line)
+{
+    FILE *from = fopen(live_settings().conf, "r");
+    FILE *to;
+    char text[1024];
+    bool docker = false;
+
+    assert_non_null(from);
+    close(mkstemp(path));
+    to = fopen(path, "w");
+    assert_non_null(to);
+    while (fgets(text, sizeof(text), from)) {
+        if (text[0] == '[')
+            docker = strncmp(text, "[client.docker]", 15) == 0;
+        if (!docker || !strstr(text, word))
+            fputs(text, to);
+        if (docker && text[0] == '[')
+            fprintf(to, "%s\n", line);
+    }
+    fclose(from);
+    fclose(to);
+}
+
 static void names_wrong_key(void **state)
 {
     struct cluster_settings settings = live_settings();
     char keyring[] = "/tmp/test-keyring-XXXXXX";
     char conf[] = "/tmp/test-conf-XXXXXX";
+    char line[64];
     struct error err;
 
     (void)state;
     close(mkstemp(keyring));
-    close(mkstemp(conf));
     write_file(keyring, "[client.docker]\n\tkey = AQBDm9NkAAAAABAAhv4h0k8y5pYQ1V5Xo1m2eA==\n");
-    {
-        /* The cluster's own conf with another keyring for the client. */
-        FILE *from = fopen(settings.conf, "r");
-        FILE *to = fopen(conf, "w");
-        char line[1024];
-        int docker = 0;
-
-        assert_non_null(from);
-        while (fgets(line, sizeof(line), from)) {
-            if (line[0] == '[')
-                docker = strncmp(line, "[client.docker]", 15) == 0;
-            if (docker && strstr(line, "keyring"))
-                fprintf(to, "keyring = %s\n", keyring);
-            else
-                fputs(line, to);
-        }
-        fclose(from);
-        fclose(to);
-    }
+    snprintf(line, sizeof(line), "keyring = %s", keyring);
+    change_conf(conf, "keyring", line);
     settings.conf = conf;
     assert_true(try_connect(settings, 10000, &err) < 0);
     assert_non_null(strstr(err.text, "refuses client.docker: its key"));
     unlink(keyring);
+    unlink(conf);
+}
+
+static int messenger_threads(const struct cluster_settings *settings)
+{
+    struct cluster *cluster = NULL;
+    char number[16];
+    struct error err;
+
+    assert_int_equal(
+        cluster_connect(settings, CLUSTER_DATA, deadline_in_ms(10000), &cluster, &err), 0);
+    assert_int_equal(
+        rados_conf_get(cluster_rados(cluster), "ms_async_op_threads", number, sizeof(number)), 0);
+    cluster_close(cluster);
+    return atoi(number);
+}
+
+static void has_no_more_messenger_threads_than_processors_serve(void **state)
+{
+    struct cluster_settings settings = live_settings();
+    char conf[] = "/tmp/test-conf-XXXXXX";
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    (void)state;
+    assert_int_equal(messenger_threads(&settings), processors >= 6   ? 3
+                                                   : processors >= 4 ? 2
+                                                                     : 1);
+    change_conf(conf, "ms_async_op_threads", "ms_async_op_threads = 5");
+    settings.conf = conf;
+    assert_int_equal(messenger_threads(&settings), 5);
     unlink(conf);
 }
 
@@ -154,6 +192,7 @@ int main(void)
         cmocka_unit_test(names_missing_keyring),
         cmocka_unit_test(names_missing_pool),
         cmocka_unit_test(names_wrong_key),
+        cmocka_unit_test(has_no_more_messenger_threads_than_processors_serve),
         cmocka_unit_test(gives_up_without_monitors),
         cmocka_unit_test(an_operation_ends_at_its_deadline),
     };
