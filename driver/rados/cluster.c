@@ -35,9 +35,9 @@ struct cluster {
     char address[128];
 };
 
-/* Ceph's default number of messenger threads is for servers. With more than one for two processors, a
- * read of 1 MiB took 15 % more CPU time (docs/performance.md). Another number than the default is an
- * administrator's, and stays. */
+/* Ceph's default number of messenger threads is for servers. With more than one for two processors,
+ * a read of 1 MiB took 15 % more CPU time (docs/performance.md). Another number than the default is
+ * an administrator's, and stays. */
 static void spare_threads(rados_t rados)
 {
     const long enough = sysconf(_SC_NPROCESSORS_ONLN) / 2;

@@ -70,8 +70,8 @@ static void names_missing_pool(void **state)
     assert_non_null(strstr(err.text, "no pool 'no-such-pool'"));
 }
 
-/* The cluster's own ceph.conf as a new file PATH, a template of mkstemp(), where client.docker has LINE
- * in place of its line with WORD, or before its others. */
+/* The cluster's own ceph.conf as a new file PATH, a template of mkstemp(), where client.docker has
+ * LINE in place of its line with WORD, or before its others. */
 static void change_conf(char *path, const char *word, const char *line)
 {
     FILE *from = fopen(live_settings().conf, "r");
@@ -121,8 +121,8 @@ static int messenger_threads(const struct cluster_settings *settings)
     char number[16];
     struct error err;
 
-    assert_int_equal(
-        cluster_connect(settings, CLUSTER_DATA, deadline_in_ms(10000), &cluster, &err), 0);
+    assert_int_equal(cluster_connect(settings, CLUSTER_DATA, deadline_in_ms(10000), &cluster, &err),
+                     0);
     assert_int_equal(
         rados_conf_get(cluster_rados(cluster), "ms_async_op_threads", number, sizeof(number)), 0);
     cluster_close(cluster);
@@ -136,9 +136,7 @@ static void has_no_more_messenger_threads_than_processors_serve(void **state)
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
     (void)state;
-    assert_int_equal(messenger_threads(&settings), processors >= 6   ? 3
-                                                   : processors >= 4 ? 2
-                                                                     : 1);
+    assert_int_equal(messenger_threads(&settings), processors >= 6 ? 3 : processors >= 4 ? 2 : 1);
     change_conf(conf, "ms_async_op_threads", "ms_async_op_threads = 5");
     settings.conf = conf;
     assert_int_equal(messenger_threads(&settings), 5);
