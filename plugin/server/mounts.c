@@ -196,6 +196,44 @@ void mounts_forget(struct mounts *mounts, struct slot *slot)
     pthread_mutex_unlock(&mounts->lock);
 }
 
+static bool is_listed(const char *volume, const char *const names[], size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], volume) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A slot that is kept for its token only, of a volume that is not among NAMES: the caller's own
+ * then, or NULL. */
+static struct slot *take_gone(struct mounts *mounts, const char *const names[], size_t count)
+{
+    struct slot *slot = NULL;
+    WITH_LOCK(&mounts->lock);
+
+    LIST_FOREACH(slot, &mounts->slots, next)
+    {
+        if (slot->state != SLOT_IDLE || slot->users > 0 || slot->retrying ||
+            slot->entry.token[0] == '\0' || is_listed(slot->entry.volume, names, count))
+            continue;
+        slot->users++;
+        slot->busy = true;
+        return slot;
+    }
+    return NULL;
+}
+
+void mounts_forget_gone(struct mounts *mounts, const char *const names[], size_t count)
+{
+    struct slot *slot;
+
+    while ((slot = take_gone(mounts, names, count))) {
+        mounts_forget(mounts, slot);
+        slot_give(mounts, slot);
+    }
+}
+
 int mounts_grow(struct mounts *mounts, struct slot *slot, uint64_t *ret_size, struct error *err)
 {
     *ret_size = 0;

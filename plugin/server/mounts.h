@@ -61,6 +61,11 @@ int mounts_check_unused(struct mounts *mounts, struct slot *slot, int64_t deadli
                         struct error *err);
 /* Of a held and unused volume that was removed from the cluster: keep no file for it. */
 void mounts_forget(struct mounts *mounts, struct slot *slot);
+/* The same for volumes that other hosts removed: NAMES are all that there were a moment ago. One
+ * that is used here, or worked on, is left alone. A volume of such a name that is as new as the
+ * question may be forgotten too: should its blockd have been killed, then the next mount waits
+ * until the cluster has given the dead one up, as it would on any other host. */
+void mounts_forget_gone(struct mounts *mounts, const char *const names[], size_t count);
 /* Of a held volume: make its file system as large as its device if it is mounted here (*ret_size:
  * its bytes, 0 when it is not). Whatever makes a device larger, this happens by itself within a few
  * seconds; it is for those who want to know. */

@@ -250,6 +250,7 @@ static void answer_list_of_images(struct volume_driver *driver, const struct rbd
     if (!names)
         return;
     cache_take_names(driver->cache, names, count, started);
+    mounts_forget_gone(driver->mounts, names, count);
     answer_list(driver, names, count, reply);
 }
 

@@ -433,6 +433,26 @@ def test_a_plugin_started_again_finds_its_mounts(start_plugin, volumes):
     assert (path / "file").read_text() == "no server needed"
 
 
+def test_a_host_that_was_refused_forgets_a_volume_removed_elsewhere(start_plugin, plugin, volumes):
+    """It keeps the token of its attempt, in case that left a lock: until the volume is gone."""
+    other = start_plugin(host="host-b")
+    ledger = other.run_dir / "ledger"
+    names = [volumes.create() for _ in range(2)]
+    for name in names:
+        _, an_id = volumes.mount(name)
+        with pytest.raises(PluginError, match="in use"):
+            other.mount(name, mount_id())
+        volumes.unmount(name, an_id)
+    files = {f"{name}.json" for name in names}
+    assert set(os.listdir(ledger)) == files
+    plugin.remove(names[0])
+    other.list()
+    assert set(os.listdir(ledger)) == files - {f"{names[0]}.json"}
+    path = other.mount(names[1], "id")
+    (path / "file").write_text("it still knows the other")
+    other.unmount(names[1], "id")
+
+
 def _try(call):
     try:
         return call()

@@ -6,11 +6,9 @@ HOSTS_CLUSTER_DIR    the cluster's directory; what is in it is removed
 HOSTS_WATCH_TIMEOUT  the plugins' --watch-timeout (default 15, the plugin's own default)
 """
 
-import contextlib
 import itertools
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +16,6 @@ from lib import images, leaks, proc
 from lib.hosts import DRIVER, WATCH_TIMEOUT_S, Host, NetworkCluster
 from lib.network import Network
 from lib.paths import BUILD
-from lib.plugin import PluginError
 
 CLUSTER_DIR = os.environ.get("HOSTS_CLUSTER_DIR", "/var/tmp/docker-volume-rados/hosts-cluster")
 
@@ -90,10 +87,6 @@ class Bench:
         self.hosts[0].engine.remove_everything(DRIVER)
         for host in self.hosts:
             host.plugin.list()  # forget what is gone
-            # A host that was refused a volume knows its token until it hears of the removal.
-            for file in (Path(host.plugin.run_dir) / "ledger").glob("*.json"):
-                with contextlib.suppress(PluginError):
-                    host.plugin.remove(file.stem)
 
     def power_cycle(self):
         """After a failure that clean() could not clean: so that the next test has a chance."""
