@@ -123,7 +123,7 @@ int image_publish(struct cluster *cluster, const char *name, const char *id, int
                            cluster_pool(cluster));
     /* The name is claimed, so the image exists: what fails from here on is bookkeeping, and the
      * sweep does it again. */
-    trash_publish(cluster, name, id, deadline);
+    trash_publish(cluster, name, id, RBD_TRASH_RESTORING, NULL, deadline);
     trash_work_unlock(cluster, id, WORK_CREATE);
     return 0;
 }

@@ -109,11 +109,16 @@ int image_trash(struct cluster *cluster, const char *name, const char *id, unsig
 int image_restore(struct cluster *cluster, const char *id, const char *name, int64_t deadline,
                   struct error *err);
 
-/* Delete an image in the trash for good, its snapshots with it; with EXPIRED_ONLY only if its time
- * has come. 0; -ENOENT, -EPERM as above; -EBUSY (a snapshot is protected or has clones, the image
- * is used, restored by another client, or has not expired: err says which); -EAGAIN as
- * image_delete. It cannot be restored any more once something was deleted. */
-int image_purge(struct cluster *cluster, const char *id, bool expired_only, int64_t deadline,
+/* Delete an image in the trash for good, its snapshots with it. 0; -ENOENT, -EPERM as above; -EBUSY
+ * (a snapshot is protected or has clones, the image is used, restored by another client, or not one
+ * of those that WHICH says: err names the reason); -EAGAIN as image_delete. It cannot be restored
+ * any more once something was deleted. */
+enum purge_which {
+    PURGE_ANY,
+    PURGE_EXPIRED,
+    PURGE_CONDEMNED, /* somebody has begun to, and died */
+};
+int image_purge(struct cluster *cluster, const char *id, enum purge_which which, int64_t deadline,
                 struct error *err);
 
 /* Is the image with this header still the one called NAME: 0, or -ENOENT. For one who looked its id

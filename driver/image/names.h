@@ -13,6 +13,7 @@
 
 #define RBD_DIRECTORY "rbd_directory"
 #define RBD_TRASH     "rbd_trash"
+#define TRASH_ENTRY   "id_" /* and the id: an entry's key in its omap */
 #define RBD_LOCK_NAME "rbd_lock"
 #define RBD_LOCK_TAG  "internal"
 

@@ -153,7 +153,8 @@ static int take_name(struct cluster *cluster, const char *id, const struct rbd_t
             trash_unlist_name(cluster, spec->name, id, deadline);
     }
     if (r < 0)
-        trash_publish(cluster, spec->name, id, deadline_in_ms(5000));
+        trash_publish(cluster, spec->name, id, RBD_TRASH_MOVING, &spec->deleted,
+                      deadline_in_ms(5000));
     return r;
 }
 

@@ -30,14 +30,32 @@ static int settle_headless(struct cluster *cluster, const struct rbd_trash_entry
     return trash_forget(cluster, entry->id, deadline);
 }
 
+/* What ENTRY says of an image may be long out of date when the sweep comes to it: others, who were
+ * listed before, had to be deleted first. So NAME is looked up with the work lock held, and then
+ * the entry once more: a removal puts its own entry in place before it takes the name. 1: the name
+ * is gone, and not by the doing of one who keeps the image; 0: it leads to the image; -ENOENT or
+ * -ESTALE: the entry is not that one any more. */
+static int look_again(struct cluster *cluster, const struct rbd_trash_entry *entry,
+                      const char *name, int64_t deadline, struct error *err)
+{
+    char id[IMAGE_ID_MAX];
+    int r = image_find(cluster, name, deadline, id, err);
+    bool gone = r == -ENOENT || (r == 0 && strcmp(id, entry->id) != 0);
+
+    if (r == 0 || gone)
+        r = trash_check_seen(cluster, entry->id, &entry->spec, deadline);
+    return r == 0 && gone ? 1 : r;
+}
+
 /* NAME leads to the image: list it again, and drop its entry.
  * A remover that died a moment ago may have its last operation under way: listed again now, the
  * image would lose its name afterwards and nothing would lead to it. Its lock outlives that, and a
  * fence puts an end to it. One that lives may have begun since the name was looked up: it takes the
  * name off the list once more when the name is gone, and here it is looked up once more when the
  * name is on the list. So one of the two sees the other. */
-static int list_again(struct cluster *cluster, const struct image_header *header, const char *name,
-                      int64_t deadline, struct error *err)
+static int list_again(struct cluster *cluster, const struct rbd_trash_entry *entry,
+                      const struct image_header *header, const char *name, int64_t deadline,
+                      struct error *err)
 {
     char id[IMAGE_ID_MAX];
     int r = 0;
@@ -55,14 +73,15 @@ static int list_again(struct cluster *cluster, const struct image_header *header
         trash_unlist_name(cluster, name, header->id, deadline);
         return -EAGAIN;
     }
-    return r < 0 ? r : trash_forget(cluster, header->id, deadline);
+    return r < 0 ? r
+                 : trash_forget_if(cluster, header->id, (enum rbd_trash_state)entry->spec.state,
+                                   &entry->spec.deleted, deadline);
 }
 
 static int settle_removing(struct cluster *cluster, const struct rbd_trash_entry *entry,
                            const struct image_header *header, const char *mark_prefix,
                            int64_t deadline, struct error *err)
 {
-    char id[IMAGE_ID_MAX];
     int r;
 
     if (!trash_is_marked(header, mark_prefix))
@@ -70,13 +89,15 @@ static int settle_removing(struct cluster *cluster, const struct rbd_trash_entry
     r = trash_work_lock(cluster, entry->id, deadline, err);
     if (r < 0)
         return r;
-    r = image_find(cluster, entry->spec.name, deadline, id, err);
-    if (r == -ENOENT || (r == 0 && strcmp(id, entry->id) != 0))
+    r = look_again(cluster, entry, entry->spec.name, deadline, err);
+    if (r == 1)
         return image_delete(cluster, entry->id, deadline, err);
     if (r == 0)
-        r = list_again(cluster, header, entry->spec.name, deadline, err);
+        r = list_again(cluster, entry, header, entry->spec.name, deadline, err);
     trash_work_unlock(cluster, entry->id, WORK_DELETE);
-    return r;
+    if (r == -ENOENT) /* all of it has been done meanwhile */
+        return 0;
+    return r == -ESTALE ? -EAGAIN : r;
 }
 
 /* What a dead client was about to do with an image that users see in the trash: NAME is the one it
@@ -85,26 +106,16 @@ static int settle_kept(struct cluster *cluster, const struct rbd_trash_entry *en
                        const struct image_header *header, const char *name, int64_t deadline,
                        struct error *err)
 {
-    struct rbd_trash_spec now;
-    char id[IMAGE_ID_MAX];
     int r = trash_work_lock(cluster, entry->id, deadline, err);
 
     if (r < 0)
         return r;
-    /* What is done of it has been done while we looked? */
-    r = trash_get(cluster, entry->id, deadline, &now);
-    if (r == 0 &&
-        (now.state != entry->spec.state || now.deleted.tv_sec != entry->spec.deleted.tv_sec ||
-         now.deleted.tv_nsec != entry->spec.deleted.tv_nsec))
-        r = -ENOENT;
-    if (r == 0) {
-        r = image_find(cluster, name, deadline, id, err);
-        if (r == -ENOENT || (r == 0 && strcmp(id, entry->id) != 0))
-            r = trash_set_state(cluster, entry->id, (enum rbd_trash_state)entry->spec.state,
-                                RBD_TRASH_NORMAL, deadline);
-        else if (r == 0)
-            r = list_again(cluster, header, name, deadline, err);
-    }
+    r = look_again(cluster, entry, name, deadline, err);
+    if (r == 1)
+        r = trash_set_state(cluster, entry->id, (enum rbd_trash_state)entry->spec.state,
+                            RBD_TRASH_NORMAL, deadline);
+    else if (r == 0)
+        r = list_again(cluster, entry, header, name, deadline, err);
     trash_work_unlock(cluster, entry->id, WORK_DELETE);
     return r == -ENOENT || r == -ESTALE ? 0 : r;
 }
@@ -132,7 +143,7 @@ int trash_settle(struct cluster *cluster, const struct rbd_trash_entry *entry,
         return name ? settle_kept(cluster, entry, &header, name, deadline, err) : 0;
     case RBD_TRASH_STATE_REMOVING:
         if (trash_is_ours(&header, &entry->spec))
-            return image_purge(cluster, entry->id, false, deadline, err);
+            return image_purge(cluster, entry->id, PURGE_CONDEMNED, deadline, err);
         return 0;
     default:
         return 0;
@@ -163,7 +174,7 @@ static int sweep_one(struct cluster *cluster, const struct rbd_trash_entry *entr
     if (*left == 0)
         return -EAGAIN;
     (*left)--;
-    r = image_purge(cluster, entry->id, true, deadline, err);
+    r = image_purge(cluster, entry->id, PURGE_EXPIRED, deadline, err);
     /* Used by somebody, kept by a clone, or restored: it is looked at again the next time. */
     return r == -EBUSY || r == -ENOENT ? 0 : r;
 }

@@ -185,11 +185,60 @@ int trash_unlist_name(struct cluster *cluster, const char *name, const char *id,
     return r == -ENOENT || r == -ESTALE ? 0 : r;
 }
 
-int trash_publish(struct cluster *cluster, const char *name, const char *id, int64_t deadline)
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+int trash_check_seen(struct cluster *cluster, const char *id, const struct rbd_trash_spec *seen,
+                     int64_t deadline)
+{
+    struct rbd_trash_spec now;
+    int r = trash_get(cluster, id, deadline, &now);
+
+    if (r < 0)
+        return r;
+    return now.source == seen->source && now.state == seen->state &&
+                   same_time(&now.deleted, &seen->deleted)
+               ? 0
+               : -ESTALE;
+}
+
+/* The condition and what it is for are one step: the bytes that fulfilled it must still be there.
+ */
+int trash_forget_if(struct cluster *cluster, const char *id, enum rbd_trash_state state,
+                    const struct timespec *deleted, int64_t deadline)
+{
+    cleanup_op struct op *op = op_write();
+    cleanup_encoder struct encoder bytes = {0};
+    cleanup_encoder struct encoder in = {0};
+    char key[sizeof(TRASH_ENTRY) + IMAGE_ID_MAX];
+    struct rbd_trash_spec now;
+    int r;
+
+    if (!op)
+        return -ENOMEM;
+    snprintf(key, sizeof(key), TRASH_ENTRY "%s", id);
+    r = op_get_omap(cluster_io(cluster), RBD_TRASH, key, &bytes, deadline);
+    if (r == 0)
+        r = rbd_decode_trash_spec(decoder_of(bytes.data, bytes.len), &now);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (now.state != state || (deleted && !same_time(&now.deleted, deleted)))
+        return -ESTALE;
+    rbd_encode_string(&in, id);
+    op_compare_omap(op, key, bytes.data, bytes.len);
+    op_exec(op, "rbd", "trash_remove", &in);
+    r = op_run(op, cluster_io(cluster), RBD_TRASH, deadline);
+    return r == -ECANCELED ? -ESTALE : r;
+}
+
+int trash_publish(struct cluster *cluster, const char *name, const char *id,
+                  enum rbd_trash_state state, const struct timespec *deleted, int64_t deadline)
 {
     int r = trash_list_name(cluster, name, id, deadline);
 
-    return r < 0 ? r : trash_forget(cluster, id, deadline);
+    return r < 0 ? r : trash_forget_if(cluster, id, state, deleted, deadline);
 }
 
 void trash_describe_lock(const struct cluster *cluster, const char *words, char ret[LOCK_DESC_MAX])

@@ -52,8 +52,20 @@ const char *trash_restored_name(const struct image_header *header,
 int trash_check_kept(struct cluster *cluster, const struct image_header *header, bool living_only,
                      int64_t deadline, struct error *err);
 
-/* Take the entry of image ID out of the trash (the image itself is left alone). */
+/* Take the entry of image ID out of the trash (the image itself is left alone). For the one who
+ * has locked the image, or of an image that does not exist. */
 int trash_forget(struct cluster *cluster, const char *id, int64_t deadline);
+
+/* Is the entry of image ID still the one that was SEEN: 0; -ENOENT; or -ESTALE when it is another
+ * one, made by somebody who has removed or restored the image since. */
+int trash_check_seen(struct cluster *cluster, const char *id, const struct rbd_trash_spec *seen,
+                     int64_t deadline);
+
+/* trash_forget if the entry is in STATE and, unless DELETED is NULL, of that time. 0 also when
+ * there is none; -ESTALE when it is another one. That has to stay: nothing else may lead to the
+ * image once the name is gone. */
+int trash_forget_if(struct cluster *cluster, const char *id, enum rbd_trash_state state,
+                    const struct timespec *deleted, int64_t deadline);
 
 /* Let NAME lead to ID, at once and only if it leads nowhere: 0, or -EEXIST. */
 int trash_claim(struct cluster *cluster, const char *name, const char *id, int64_t deadline);
@@ -63,8 +75,9 @@ int trash_claim(struct cluster *cluster, const char *name, const char *id, int64
 int trash_list_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline);
 int trash_unlist_name(struct cluster *cluster, const char *name, const char *id, int64_t deadline);
 
-/* NAME leads to ID: list it in the directory and drop its trash entry. */
-int trash_publish(struct cluster *cluster, const char *name, const char *id, int64_t deadline);
+/* NAME leads to ID: list it in the directory and drop its trash entry, as trash_forget_if. */
+int trash_publish(struct cluster *cluster, const char *name, const char *id,
+                  enum rbd_trash_state state, const struct timespec *deleted, int64_t deadline);
 
 /* The work lock of lifecycle.h. A creator and a deleter differ in the cookie, so that they exclude
  * each other inside one client too; ids are random, so there is one creator per image. */

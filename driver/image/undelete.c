@@ -115,7 +115,8 @@ static int restore_locked(struct cluster *cluster, const struct rbd_trash_entry 
         return r;
     }
     /* It has its name, so it is alive: what fails from here on is bookkeeping. */
-    if (trash_publish(cluster, name, entry->id, deadline) == 0) {
+    if (trash_publish(cluster, name, entry->id, RBD_TRASH_RESTORING, &entry->spec.deleted,
+                      deadline) == 0) {
         image_set_metadata(cluster, entry->id, TRASH_KEY, NULL, deadline, NULL);
         image_set_metadata(cluster, entry->id, RESTORE_KEY, NULL, deadline, NULL);
     }
@@ -163,15 +164,17 @@ int image_restore(struct cluster *cluster, const char *id, const char *name, int
 }
 
 /* From here on it cannot be restored. It may have been, and removed again, since ENTRY was read. */
-static int condemn(struct cluster *cluster, const struct rbd_trash_entry *entry, bool expired_only,
-                   int64_t deadline, struct error *err)
+static int condemn(struct cluster *cluster, const struct rbd_trash_entry *entry,
+                   enum purge_which which, int64_t deadline, struct error *err)
 {
     struct rbd_trash_entry now;
-    int r = change_state(cluster, entry, RBD_TRASH_NORMAL, RBD_TRASH_STATE_REMOVING, deadline, err);
+    int r = change_state(cluster, entry,
+                         which == PURGE_CONDEMNED ? RBD_TRASH_STATE_REMOVING : RBD_TRASH_NORMAL,
+                         RBD_TRASH_STATE_REMOVING, deadline, err);
 
     if (r == 0)
         r = get_entry(cluster, entry->id, deadline, &now, err);
-    if (r < 0 || !expired_only || trash_has_expired(&now.spec))
+    if (r < 0 || which != PURGE_EXPIRED || trash_has_expired(&now.spec))
         return r;
     trash_set_state(cluster, entry->id, RBD_TRASH_STATE_REMOVING, RBD_TRASH_NORMAL, deadline);
     return error_set(err, -EBUSY, "image '%s' (%s) has not expired", now.spec.name, entry->id);
@@ -187,7 +190,7 @@ static bool is_deleted(struct cluster *cluster, const struct rbd_trash_entry *en
            image_read_header(cluster, entry->id, deadline, &header, NULL) == -ENOENT;
 }
 
-int image_purge(struct cluster *cluster, const char *id, bool expired_only, int64_t deadline,
+int image_purge(struct cluster *cluster, const char *id, enum purge_which which, int64_t deadline,
                 struct error *err)
 {
     cleanup_image_header struct image_header header = {0};
@@ -214,7 +217,7 @@ int image_purge(struct cluster *cluster, const char *id, bool expired_only, int6
         r = lock(cluster, id, deadline, err);
     if (r < 0)
         return r;
-    r = condemn(cluster, &entry, expired_only, deadline, err);
+    r = condemn(cluster, &entry, which, deadline, err);
     if (r == 0)
         return image_delete(cluster, id, deadline, err);
     trash_work_unlock(cluster, id, WORK_DELETE);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -30,6 +31,9 @@ struct op {
         size_t len;
         int result;
     } results[OP_RESULTS_MAX];
+
+    rados_omap_iter_t omap; /* of op_get_omap */
+    int omap_result;
 
     char *answer; /* of a notify */
     size_t answer_len;
@@ -78,6 +82,8 @@ void op_free(struct op *op)
         rados_aio_release(op->completion);
     for (unsigned i = 0; i < op->count; i++)
         rados_buffer_free(op->results[i].data);
+    if (op->omap)
+        rados_omap_get_end(op->omap);
     rados_buffer_free(op->answer);
     pthread_cond_destroy(&op->wake);
     pthread_mutex_destroy(&op->lock);
@@ -132,6 +138,12 @@ void op_write_at(struct op *op, uint64_t offset, const void *data, size_t len)
 void op_remove(struct op *op)
 {
     rados_write_op_remove(op->write);
+}
+
+void op_compare_omap(struct op *op, const char *key, const void *value, size_t len)
+{
+    rados_write_op_omap_cmp2(op->write, key, LIBRADOS_CMPXATTR_OP_EQ, value, strlen(key), len,
+                             NULL);
 }
 
 /* Runs on a librados thread: hand over and go. */
@@ -217,6 +229,31 @@ int op_call(rados_ioctx_t io, const char *object, const char *class, const char 
     if (r < 0 || !ret)
         return r;
     encode_raw(ret, answer.at, decoder_left(&answer));
+    return ret->failed ? -ENOMEM : 0;
+}
+
+int op_get_omap(rados_ioctx_t io, const char *object, const char *key, struct encoder *ret,
+                int64_t deadline)
+{
+    cleanup_op struct op *op = op_read();
+    const size_t key_len = strlen(key);
+    char *found, *value;
+    size_t found_len, len;
+    int r;
+
+    if (!op)
+        return -ENOMEM;
+    rados_read_op_omap_get_vals_by_keys2(op->read, &key, 1, &key_len, &op->omap, &op->omap_result);
+    r = op_run(op, io, object, deadline);
+    if (r == 0)
+        r = op->omap_result;
+    if (r == 0)
+        r = rados_omap_get_next2(op->omap, &found, &value, &found_len, &len);
+    if (r < 0)
+        return r;
+    if (!value) /* the end */
+        return -ENOENT;
+    encode_raw(ret, value, len);
     return ret->failed ? -ENOMEM : 0;
 }
 

@@ -34,6 +34,8 @@ void op_create(struct op *op, bool exclusive); /* exclusive: fail with -EEXIST w
 void op_assert_exists(struct op *op);          /* fail with -ENOENT */
 void op_write_at(struct op *op, uint64_t offset, const void *data, size_t len);
 void op_remove(struct op *op);
+/* Fail with -ECANCELED unless the object's omap has KEY with just this value. */
+void op_compare_omap(struct op *op, const char *key, const void *value, size_t len);
 
 /* Run it on OBJECT. 0 or the number of bytes is success for librados; here success is 0. A negative
  * errno of the first step that failed otherwise, -ETIMEDOUT at the deadline, -ENOMEM when the op or
@@ -48,6 +50,10 @@ int op_result(struct op *op, unsigned index, struct decoder *ret);
  * encoder_free; it holds raw answer bytes. */
 int op_call(rados_ioctx_t io, const char *object, const char *class, const char *method,
             const struct encoder *in, struct encoder *ret, int64_t deadline);
+
+/* The value of KEY in the object's omap: 0 or -ENOENT. *ret as above. */
+int op_get_omap(rados_ioctx_t io, const char *object, const char *key, struct encoder *ret,
+                int64_t deadline);
 
 /* A class call that changes the object: a write op with one step. */
 int op_call_write(rados_ioctx_t io, const char *object, const char *class, const char *method,

@@ -134,7 +134,8 @@ int volume_trash_purge(struct cluster *cluster, const char *id, bool expired_onl
     int r;
 
     /* The work is cut into pieces. */
-    while ((r = image_purge(cluster, id, expired_only, deadline, err)) == -EAGAIN &&
+    while ((r = image_purge(cluster, id, expired_only ? PURGE_EXPIRED : PURGE_ANY, deadline,
+                            err)) == -EAGAIN &&
            deadline_left_ms(deadline) > PURGE_PAUSE_MS)
         nanosleep(&(struct timespec){.tv_nsec = PURGE_PAUSE_MS * NS_PER_MS}, NULL);
     if (r == -EAGAIN)
