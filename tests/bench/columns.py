@@ -8,9 +8,8 @@ loop devices do direct I/O."""
 import json
 import os
 import re
-import statistics
 import subprocess
-import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,25 +78,10 @@ def private_kib(pid):
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
-def ticks_us(pid):
-    """User + system time of a process so far, microseconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
-
-
-def rusage(argv, env=None):
-    """Run a program; returns (stdout, its user + system time in microseconds)."""
-    with subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
-        watchdog = threading.Timer(CELL_S, process.kill)
-        watchdog.start()
-        output, errors = process.stdout.read(), process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        watchdog.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise AssertionError(f"{argv} ended with {process.returncode}: {errors[-2000:]}")
-    return output, (usage.ru_utime + usage.ru_stime) * 1e6
+def cpu_time_us(pid):
+    """User + system time of a process so far, microseconds: its CPU clock (clock_getcpuclockid(3)),
+    for /proc/PID/stat has hundredths of a second only."""
+    return time.clock_gettime_ns(~pid << 3 | 2) / 1000
 
 
 def fio_argv(row, seconds, region, target):
@@ -126,7 +110,9 @@ def fio_result(output):
 
 
 class Column:
-    """One way. `key` and `label` name it."""
+    """One way. `key` and `label` name it; it is measured in every `every`th round."""
+
+    every = 1
 
     def __init__(self, bench):
         self.bench = bench
@@ -189,23 +175,28 @@ class Fio(Column):
 
 
 class Librbd(Fio):
-    """fio's rbd engine. Its user + system time is fio's, less what starting and ending cost."""
+    """fio's rbd engine. Its user + system time is fio's, from its first request to its last: opening
+    and closing the image costs more than some cells do."""
 
     key, label = "b", "librbd (fio)"
     image = "bench-b"
-    start_us = 0
 
-    def fio(self, row, seconds, region, *more):
+    def fio(self, row, seconds, region):
         target = ["--ioengine=rbd", "--clientname=docker", f"--pool={POOL}",
                   f"--rbdname={self.image}", "--busy_poll=0"]
-        output, cpu_us = rusage([*fio_argv(row, seconds, region, target), *more], self.bench.env)
-        return output, max(0, cpu_us - self.start_us)
+        times = []
+        for when in ("prerun", "postrun"):  # of each thread: nanoseconds on a CPU, and more
+            times.append(self.bench.base / f"librbd-{when}")
+            target.append(f"--exec_{when}=cat /proc/$PPID/task/*/schedstat >{times[-1]}; :")
+        output = proc.run(*fio_argv(row, seconds, region, target), env=self.bench.env,
+                          cwd=self.bench.base, timeout=CELL_S).stdout
+        before, after = (sum(int(line.split()[0]) for line in file.read_text().splitlines())
+                         for file in times)
+        return output, (after - before) / 1000
 
     def prepare(self):
         self.bench.make_image(self.image)
         self.fill()
-        self.start_us = statistics.median(
-            self.fio(ROWS[0], 0, (0, self.bench.region), "--number_ios=1")[1] for _ in range(9))
 
 
 class Device(Fio):
@@ -218,9 +209,9 @@ class Device(Fio):
     def fio(self, row, seconds, region):
         engine = "psync" if row.extra == SYNC else "libaio"  # libaio's flushes are timed wrongly
         target = [f"--filename={self.path}", f"--ioengine={engine}", "--allow_file_create=0"]
-        before = ticks_us(self.pid)
+        before = cpu_time_us(self.pid)
         output = proc.run(*fio_argv(row, seconds, region, target), timeout=CELL_S).stdout
-        return output, ticks_us(self.pid) - before
+        return output, cpu_time_us(self.pid) - before
 
     def run(self, row, seconds):
         self.forget()
@@ -251,11 +242,11 @@ class Device(Fio):
         count = self.bench.region // row.block
         words = ([f"if={self.path}", "of=/dev/null"] if row.kind == "seqread" else
                  ["if=/dev/zero", f"of={self.path}", "conv=notrunc,fsync"])
-        before = ticks_us(self.pid)
+        before = cpu_time_us(self.pid)
         done = proc.run("dd", f"bs={row.block}", f"count={count}", *words, timeout=CELL_S,
                         env={**os.environ, "LC_ALL": "C"})
         seconds = float(re.search(r"([\d.]+) s,", done.stderr)[1])
-        return count, seconds, ticks_us(self.pid) - before
+        return count, seconds, cpu_time_us(self.pid) - before
 
 
 class OurDevice(Device):
@@ -322,6 +313,7 @@ class Looped(Device):
 
     image = None
     process = None
+    every = 2  # they are slow, and far from what they are compared with
 
     def prepare(self):
         self.bench.make_image(self.image)
