@@ -213,7 +213,7 @@ int trash_forget_if(struct cluster *cluster, const char *id, enum rbd_trash_stat
     cleanup_encoder struct encoder bytes = {0};
     cleanup_encoder struct encoder in = {0};
     char key[sizeof(TRASH_ENTRY) + IMAGE_ID_MAX];
-    struct rbd_trash_spec now;
+    struct rbd_trash_spec now = {0};
     int r;
 
     if (!op)

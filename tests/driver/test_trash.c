@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "images.h"
 #include "stock.h"
+#include "trashed.h"
 
 #include <errno.h>
 
@@ -18,8 +18,6 @@
  * and each state that a crash can leave (the second table in lifecycle.h) is made here by stopping
  * between the steps, and the sweep must finish it. */
 
-#define WEEK (7 * 86400)
-
 static int setup(void **state)
 {
     *state = live_connect(CLUSTER_CONTROL);
@@ -30,146 +28,6 @@ static int teardown(void **state)
 {
     cluster_close(*state);
     return 0;
-}
-
-/* An image called NAME, with a pattern in its first blocks. */
-static struct image_header make(struct cluster *cluster, const char *name)
-{
-    struct image_header header = test_image_prepare(cluster, name, 16 * MIB, 22);
-    struct image_io *io;
-    char data[4096];
-    struct error err;
-
-    memset(data, 'x', sizeof(data));
-    assert_ok(image_io_open(cluster, &header, &io, &err), err);
-    assert_int_equal(image_run(io, IMAGE_WRITE, 0, sizeof(data), data), 0);
-    assert_int_equal(image_run(io, IMAGE_WRITE, 8 * MIB, sizeof(data), data), 0);
-    image_io_close(io);
-    test_image_publish(cluster, name, header.id);
-    return header;
-}
-
-static void assert_data(struct cluster *cluster, const char *id)
-{
-    struct image_header header = {0};
-    struct image_io *io;
-    char data[4096];
-    struct error err;
-
-    assert_ok(image_read_header(cluster, id, soon(), &header, &err), err);
-    assert_ok(image_io_open(cluster, &header, &io, &err), err);
-    for (uint64_t at = 0; at <= 8 * MIB; at += 8 * MIB) {
-        memset(data, 0, sizeof(data));
-        assert_int_equal(image_run(io, IMAGE_READ, at, sizeof(data), data), 0);
-        for (size_t i = 0; i < sizeof(data); i++)
-            assert_int_equal(data[i], 'x');
-    }
-    image_io_close(io);
-    image_header_free(&header);
-}
-
-static void put(struct cluster *cluster, const char *name, const char *id, unsigned keep_s)
-{
-    struct error err;
-
-    assert_ok(image_trash(cluster, name, id, keep_s, soon(), &err), err);
-}
-
-static void restore(struct cluster *cluster, const char *id, const char *name)
-{
-    struct error err;
-
-    assert_ok(image_restore(cluster, id, name, soon(), &err), err);
-}
-
-static void purge(struct cluster *cluster, const char *id)
-{
-    struct error err;
-
-    assert_ok(image_purge(cluster, id, PURGE_ANY, soon(), &err), err);
-}
-
-static void sweep(struct cluster *cluster)
-{
-    struct error err = {0};
-    int r = image_sweep(cluster, MARK, soon(), &err);
-
-    assert_true(r == 0 || r == -EAGAIN); /* others' images may be under way */
-}
-
-static struct rbd_trash_spec entry_of(struct cluster *cluster, const char *id)
-{
-    struct rbd_trash_spec spec;
-
-    assert_int_equal(trash_get(cluster, id, soon(), &spec), 0);
-    return spec;
-}
-
-static void assert_no_entry(struct cluster *cluster, const char *id)
-{
-    struct rbd_trash_spec spec;
-
-    assert_int_equal(trash_get(cluster, id, soon(), &spec), -ENOENT);
-}
-
-static bool leads_to(struct cluster *cluster, const char *name, const char *id)
-{
-    char found[IMAGE_ID_MAX];
-    int r = image_find(cluster, name, soon(), found, NULL);
-
-    assert_true(r == 0 || r == -ENOENT);
-    return r == 0 && strcmp(found, id) == 0;
-}
-
-static bool is_listed(struct cluster *cluster, const char *name)
-{
-    struct rbd_pairs list = {0};
-    struct error err;
-    bool found = false;
-
-    assert_ok(image_list(cluster, soon(), &list, &err), err);
-    for (size_t i = 0; i < list.count; i++)
-        found |= strcmp(list.items[i].key, name) == 0;
-    rbd_pairs_free(&list);
-    return found;
-}
-
-static void assert_alive(struct cluster *cluster, const char *name, const char *id)
-{
-    assert_true(leads_to(cluster, name, id));
-    assert_true(is_listed(cluster, name));
-    assert_no_entry(cluster, id);
-    assert_data(cluster, id);
-}
-
-static void assert_kept(struct cluster *cluster, const char *name, const char *id)
-{
-    assert_false(leads_to(cluster, name, id));
-    assert_int_equal(entry_of(cluster, id).state, RBD_TRASH_NORMAL);
-    assert_int_equal(entry_of(cluster, id).source, RBD_TRASH_USER);
-    assert_data(cluster, id);
-}
-
-/* Nothing at all is left in the pool: no object has the image's id in its name. */
-static void assert_gone(struct cluster *cluster, const char *id)
-{
-    rados_list_ctx_t list;
-    const char *object;
-
-    assert_no_entry(cluster, id);
-    assert_int_equal(rados_nobjects_list_open(cluster_io(cluster), &list), 0);
-    while (rados_nobjects_list_next(list, &object, NULL, NULL) == 0) {
-        if (strstr(object, id))
-            fail_msg("object %s is left", object);
-    }
-    rados_nobjects_list_close(list);
-}
-
-static void remove_image(struct cluster *cluster, const char *name, const char *id)
-{
-    put(cluster, name, id, 0);
-    purge(cluster, id);
-    assert_gone(cluster, id);
 }
 
 static const char *spec_of(const char *name, const char *snapshot)
@@ -720,123 +578,6 @@ static void protected_volumes_stay(void **state)
     remove_image(cluster, name, header.id);
 }
 
-/* --- A sweep that comes late: what it read of an entry is not true any more ------------------- */
-
-static struct rbd_trash_entry read_entry(struct cluster *cluster, const char *id)
-{
-    struct rbd_trash_entry entry = {.spec = entry_of(cluster, id)};
-
-    snprintf(entry.id, sizeof(entry.id), "%s", id);
-    return entry;
-}
-
-static void settle(struct cluster *cluster, const struct rbd_trash_entry *entry)
-{
-    struct error err;
-    int r = trash_settle(cluster, entry, MARK, soon(), &err);
-
-    assert_true(r == 0 || r == -EAGAIN || r == -EBUSY);
-}
-
-/* The sweep read the trash while the image was being made, and comes to it when it has been removed
- * and is to be kept. */
-static void a_late_sweep_deletes_nothing_that_is_kept(void **state)
-{
-    struct cluster *cluster = *state;
-    const char *name = live_name("late-kept");
-    struct image_header header = test_image_prepare(cluster, name, 16 * MIB, 22);
-    struct rbd_trash_entry making = read_entry(cluster, header.id);
-    char data[4096];
-    struct image_io *io;
-    struct error err;
-
-    memset(data, 'x', sizeof(data));
-    assert_ok(image_io_open(cluster, &header, &io, &err), err);
-    for (uint64_t at = 0; at <= 8 * MIB; at += 8 * MIB)
-        assert_int_equal(image_run(io, IMAGE_WRITE, at, sizeof(data), data), 0);
-    image_io_close(io);
-    test_image_publish(cluster, name, header.id);
-    put(cluster, name, header.id, WEEK);
-
-    settle(cluster, &making);
-    assert_kept(cluster, name, header.id);
-    restore(cluster, header.id, name);
-    assert_alive(cluster, name, header.id);
-    remove_image(cluster, name, header.id);
-}
-
-/* The name still leads to the image, but a removal has put an entry of its own in place. */
-static void a_late_sweep_leaves_the_entry_of_a_removal(void **state)
-{
-    struct cluster *cluster = *state;
-    const char *name = live_name("late-entry");
-    struct image_header header = test_image_prepare(cluster, name, 16 * MIB, 22);
-    struct rbd_trash_entry making = read_entry(cluster, header.id);
-    struct rbd_trash_spec removing = {.source = RBD_TRASH_REMOVING, .state = RBD_TRASH_MOVING};
-    struct rbd_trash_entry first;
-
-    test_image_publish(cluster, name, header.id);
-    snprintf(removing.name, sizeof(removing.name), "%s", name);
-    clock_gettime(CLOCK_REALTIME, &removing.deleted);
-    removing.deferred_until = removing.deleted;
-    assert_int_equal(trash_put(cluster, header.id, &removing, soon()), 0);
-    settle(cluster, &making);
-    assert_int_equal(entry_of(cluster, header.id).state, RBD_TRASH_MOVING);
-
-    /* One removal after the other differ by their times only. */
-    first = read_entry(cluster, header.id);
-    removing.deleted.tv_sec++;
-    assert_int_equal(trash_put(cluster, header.id, &removing, soon()), 0);
-    settle(cluster, &first);
-    assert_int_equal(entry_of(cluster, header.id).deleted.tv_sec, removing.deleted.tv_sec);
-
-    first = read_entry(cluster, header.id);
-    settle(cluster, &first);
-    assert_no_entry(cluster, header.id);
-    assert_true(leads_to(cluster, name, header.id) && is_listed(cluster, name));
-    remove_image(cluster, name, header.id);
-}
-
-/* The image is removed while its creator has only the bookkeeping left to do. */
-static void a_creator_leaves_the_entry_of_a_removal(void **state)
-{
-    struct cluster *cluster = *state;
-    const char *name = live_name("late-creator");
-    struct image_header header = test_image_prepare(cluster, name, 16 * MIB, 22);
-    struct rbd_trash_spec removing = {.source = RBD_TRASH_REMOVING, .state = RBD_TRASH_MOVING};
-
-    snprintf(removing.name, sizeof(removing.name), "%s", name);
-    clock_gettime(CLOCK_REALTIME, &removing.deleted);
-    removing.deferred_until = removing.deleted;
-    assert_int_equal(trash_put(cluster, header.id, &removing, soon()), 0);
-    test_image_publish(cluster, name, header.id);
-    assert_int_equal(entry_of(cluster, header.id).state, RBD_TRASH_MOVING);
-    sweep(cluster);
-    assert_no_entry(cluster, header.id);
-    remove_image(cluster, name, header.id);
-}
-
-/* A purge of what has expired looks once more after it has condemned an image, and takes that back
- * when it was restored and removed again meanwhile. */
-static void a_late_sweep_deletes_nothing_that_was_reprieved(void **state)
-{
-    struct cluster *cluster = *state;
-    const char *name = live_name("late-reprieve");
-    struct image_header header = make(cluster, name);
-    struct rbd_trash_entry condemned;
-
-    put(cluster, name, header.id, WEEK);
-    assert_int_equal(
-        trash_set_state(cluster, header.id, RBD_TRASH_NORMAL, RBD_TRASH_STATE_REMOVING, soon()), 0);
-    condemned = read_entry(cluster, header.id);
-    assert_int_equal(
-        trash_set_state(cluster, header.id, RBD_TRASH_STATE_REMOVING, RBD_TRASH_NORMAL, soon()), 0);
-    settle(cluster, &condemned);
-    assert_kept(cluster, name, header.id);
-    purge(cluster, header.id);
-    assert_gone(cluster, header.id);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -856,10 +597,6 @@ int main(void)
         cmocka_unit_test(a_restore_that_only_lacked_its_end),
         cmocka_unit_test(crash_in_purge),
         cmocka_unit_test(a_purge_that_only_lacked_its_end),
-        cmocka_unit_test(a_late_sweep_deletes_nothing_that_is_kept),
-        cmocka_unit_test(a_late_sweep_leaves_the_entry_of_a_removal),
-        cmocka_unit_test(a_creator_leaves_the_entry_of_a_removal),
-        cmocka_unit_test(a_late_sweep_deletes_nothing_that_was_reprieved),
         cmocka_unit_test(volumes_are_found_by_name_and_id),
         cmocka_unit_test(protected_volumes_stay),
     };

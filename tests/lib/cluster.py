@@ -17,9 +17,10 @@ DATA_POOL = "docker-data"
 class Cluster:
     """The cluster in `directory`. Everything raises CommandError when the tool behind it fails."""
 
-    def __init__(self, directory, osds=3):
+    def __init__(self, directory, osds=3, steady=False):
         self.directory = str(directory)
         self.osds = osds
+        self.making = ["--osds", osds, *(["--steady"] if steady else [])]
         self.conf = f"{self.directory}/ceph.conf"
         self.started = False  # by us: then we are the ones to stop it
         self.handle = None
@@ -30,13 +31,13 @@ class Cluster:
     def up(self):
         """Start it unless it runs."""
         if self._dev_cluster("status", check=False).returncode != 0:
-            self._dev_cluster("up", "--osds", self.osds, timeout=180)
+            self._dev_cluster("up", *self.making, timeout=180)
             self.started = True
 
     def reset(self):
         """Make it anew, empty."""
         self.close()
-        self._dev_cluster("reset", "--osds", self.osds, timeout=180)
+        self._dev_cluster("reset", *self.making, timeout=180)
 
     def down(self, purge=False):
         self._dev_cluster("down", *(["--purge"] if purge else []), timeout=120)

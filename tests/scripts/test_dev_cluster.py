@@ -202,6 +202,19 @@ def test_a_second_cluster_shares_nothing(base, cluster):
     assert pids(cluster) == before
 
 
+def test_a_steady_cluster_is_written_through(base):
+    steady = base / "steady"
+    dev("up", steady, "--osds", "1", "--steady")
+    assert status(steady)["health"] == "HEALTH_OK"
+    file = (steady / "osd.0" / "block").stat()
+    assert file.st_size == 3 << 30
+    assert file.st_blocks * 512 >= file.st_size, "it is sparse"
+    socket = steady / "run" / "osd.0.asok"
+    threads = run("ceph", "--admin-daemon", socket, "config", "get", "ms_async_op_threads")
+    assert json.loads(threads.stdout) == {"ms_async_op_threads": "1"}
+    dev("down", steady, "--purge")
+
+
 def test_data_survives_stop_and_start(base, cluster, conf):
     rados = ("rados", "-c", conf, "--id", "docker", "-p", "docker")
     data = base / "data"
@@ -301,6 +314,7 @@ def test_somebodys_directory_is_refused(base, command):
         ("up", "--purge"),
         ("down", "--json"),
         ("conf", "--osds", "3"),
+        ("down", "--steady"),
     ],
 )
 def test_bad_options_are_refused(base, args):
