@@ -204,8 +204,7 @@ int trash_check_seen(struct cluster *cluster, const char *id, const struct rbd_t
                : -ESTALE;
 }
 
-/* The condition and what it is for are one step: the bytes that fulfilled it must still be there.
- */
+/* The look and the removal are one step: the bytes that were looked at must still be there. */
 int trash_forget_if(struct cluster *cluster, const char *id, enum rbd_trash_state state,
                     const struct timespec *deleted, int64_t deadline)
 {

@@ -237,8 +237,8 @@ int op_get_omap(rados_ioctx_t io, const char *object, const char *key, struct en
 {
     cleanup_op struct op *op = op_read();
     const size_t key_len = strlen(key);
-    char *found, *value;
-    size_t found_len, len;
+    char *found = NULL, *value = NULL;
+    size_t found_len = 0, len = 0;
     int r;
 
     if (!op)
